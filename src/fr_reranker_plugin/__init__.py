@@ -1,0 +1,91 @@
+"""French cross-encoder reranking behind one shared scorer.
+
+Importing this package loads none of its heavy libraries: each public name is loaded when it is first used.
+The adapters live in `fr_reranker_plugin.haystack` and `fr_reranker_plugin.langchain`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fr_reranker_plugin.errors import (
+        CollectionError,
+        DeadlineExceededError,
+        MissingDependencyError,
+        ModelLoadError,
+        OverloadedError,
+        RerankerError,
+        ScorerClosedError,
+        ScoringError,
+        SettingsError,
+    )
+    from fr_reranker_plugin.scoring.batching import BatchingScorer
+    from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder
+    from fr_reranker_plugin.scoring.ranking import Ranked, make_pairs, rank_by_score
+    from fr_reranker_plugin.scoring.scorer import Engine, Logits, Pair, Scorer
+    from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings
+    from fr_reranker_plugin.scoring.shared import SharedScorer, live_scorers, shared_scorer
+
+_HOME = {
+    "BatchSettings": "scoring.settings",
+    "BatchingScorer": "scoring.batching",
+    "CollectionError": "errors",
+    "CrossEncoder": "scoring.cross_encoder",
+    "DeadlineExceededError": "errors",
+    "Engine": "scoring.scorer",
+    "Logits": "scoring.scorer",
+    "MissingDependencyError": "errors",
+    "ModelLoadError": "errors",
+    "ModelSettings": "scoring.settings",
+    "OverloadedError": "errors",
+    "Pair": "scoring.scorer",
+    "Ranked": "scoring.ranking",
+    "RerankerError": "errors",
+    "Scorer": "scoring.scorer",
+    "ScorerClosedError": "errors",
+    "ScoringError": "errors",
+    "SettingsError": "errors",
+    "SharedScorer": "scoring.shared",
+    "live_scorers": "scoring.shared",
+    "make_pairs": "scoring.ranking",
+    "rank_by_score": "scoring.ranking",
+    "shared_scorer": "scoring.shared",
+}
+
+__all__ = [
+    "BatchSettings",
+    "BatchingScorer",
+    "CollectionError",
+    "CrossEncoder",
+    "DeadlineExceededError",
+    "Engine",
+    "Logits",
+    "MissingDependencyError",
+    "ModelLoadError",
+    "ModelSettings",
+    "OverloadedError",
+    "Pair",
+    "Ranked",
+    "RerankerError",
+    "Scorer",
+    "ScorerClosedError",
+    "ScoringError",
+    "SettingsError",
+    "SharedScorer",
+    "live_scorers",
+    "make_pairs",
+    "rank_by_score",
+    "shared_scorer",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 -- the names are of many kinds; type checkers read the imports above
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,58 @@
+"""Every error this package raises on purpose, on one screen.
+
+RerankerError
+├── SettingsError(ValueError)              a value you passed is not allowed
+├── CollectionError(ValueError)            a file is malformed: says path and line
+├── MissingDependencyError(ImportError)    says which extra to install
+├── ModelLoadError(RuntimeError)           the checkpoint cannot be found, is not supported or cannot be read
+├── ScoringError(RuntimeError)             the model failed on a pair; the cause is attached
+├── OverloadedError(RuntimeError)          the queue is full; try again later
+├── DeadlineExceededError(TimeoutError)    no answer within the time you gave
+└── ScorerClosedError(RuntimeError)        used after `close()`, or after a fork
+
+Each leaf is also the built-in error that a caller would already catch.
+"""
+
+
+class RerankerError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class SettingsError(RerankerError, ValueError):
+    """A value you passed is not allowed."""
+
+
+class CollectionError(RerankerError, ValueError):
+    """A file of a collection, a run or a list of passages is malformed."""
+
+
+class MissingDependencyError(RerankerError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class ModelLoadError(RerankerError, RuntimeError):
+    """A checkpoint cannot be found, is of a kind we do not support, or cannot be read."""
+
+
+class ScoringError(RerankerError, RuntimeError):
+    """The model failed on a pair of this request; `__cause__` holds the model's own error."""
+
+
+class OverloadedError(RerankerError, RuntimeError):
+    """Too many pairs are waiting already; try again later.
+
+    :param message: What was full.
+    :param waiting: How many pairs were waiting when this request was refused.
+    """
+
+    def __init__(self, message: str, *, waiting: int) -> None:
+        super().__init__(message)
+        self.waiting = waiting
+
+
+class DeadlineExceededError(RerankerError, TimeoutError):
+    """The request was not answered within its time; its remaining pairs are not scored."""
+
+
+class ScorerClosedError(RerankerError, RuntimeError):
+    """The scorer was used after `close()`, or in a forked child of the process that made it."""

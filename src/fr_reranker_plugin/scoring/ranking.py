@@ -1,0 +1,117 @@
+"""From texts to pairs, and from logits to a ranking: pure functions, shared by every door."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Self
+
+from fr_reranker_plugin.errors import ScoringError
+from fr_reranker_plugin.scoring.scorer import Pair
+from fr_reranker_plugin.scoring.settings import check_threshold, check_whole_number
+
+BLANK_LOGIT: Final = -3.4028234663852886e38
+"""The logit of a passage without text: the lowest finite float32, so that it sorts last and survives JSON."""
+
+
+class Ranked(NamedTuple):
+    """The position of a passage in the list that was given, with what the model said of it.
+
+    `score` is `sigmoid(logit)` in 0..1, or the logit itself where raw scores were asked for.
+    """
+
+    index: int
+    score: float
+    logit: float
+
+
+def make_pairs(query: str, passages: Iterable[str]) -> list[Pair]:
+    """Pair the query with each passage, in order."""
+    return [(query, passage) for passage in passages]
+
+
+def sigmoid(logit: float) -> float:
+    """Map a logit to 0..1, in float64 and without overflow."""
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    odds = math.exp(logit)
+    return odds / (1.0 + odds)
+
+
+def check_finite(pair: Pair, logit: float) -> None:
+    """Refuse a logit that cannot be sorted.
+
+    :raises ScoringError: If `logit` is infinite or not a number; the message shows the start of the pair.
+    """
+    if not math.isfinite(logit):
+        query, passage = pair
+        raise ScoringError(f"the model gave the logit {logit} for the pair ({query[:60]!r}, {passage[:60]!r})")
+
+
+def rank_by_score(
+    logits: Sequence[float],
+    *,
+    top_k: int | None = None,
+    score_threshold: float | None = None,
+    scale_score: bool = True,
+) -> list[Ranked]:
+    """Order the positions of `logits`, best first; equal logits keep their order.
+
+    The order is by logit: a sigmoid rounds large logits to the same score, and would make ties of them.
+
+    :param logits: One finite logit per passage.
+    :param top_k: How many to keep at most; `None` keeps all.
+    :param score_threshold: Keep only scores of at least this much, on the scale that is reported. Applied before `top_k`.
+    :param scale_score: Report `sigmoid(logit)` rather than the logit.
+    :raises SettingsError: If `top_k` is below 1 or `score_threshold` is not a number.
+    """
+    if top_k is not None:
+        check_whole_number("top_k", top_k)
+    check_threshold(score_threshold)
+    best_first = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)
+    ranked = (Ranked(i, sigmoid(logits[i]) if scale_score else float(logits[i]), float(logits[i])) for i in best_first)
+    kept = [r for r in ranked if score_threshold is None or r.score >= score_threshold]
+    return kept[:top_k]
+
+
+def join_fields(fields: Iterable[object], content: str | None, separator: str) -> str:
+    """Put metadata fields in front of the content, as the model shall read them.
+
+    `None` is left out; `0`, `False` and `""` are values and stay. A missing content counts as empty.
+    """
+    return separator.join([*(str(value) for value in fields if value is not None), content or ""])
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The distinct pairs that a list of passages needs scored, and which passage each score belongs to.
+
+    A passage that stands twice in the list is scored once; a blank one (`None`) not at all.
+    """
+
+    pairs: list[Pair]
+    pair_of_passage: list[int | None]
+
+    @classmethod
+    def from_passages(cls, query: str, passages: Sequence[str | None]) -> Self:
+        """Collect the distinct pairs of `query` with `passages`."""
+        position: dict[str, int] = {}
+        pair_of_passage = [None if text is None else position.setdefault(text, len(position)) for text in passages]
+        return cls(make_pairs(query, position), pair_of_passage)
+
+    def logits_of_passages(self, logits: Sequence[float]) -> list[float]:
+        """Spread the logits of `pairs` over the passages; blank passages get `BLANK_LOGIT`.
+
+        :raises ScoringError: If a scorer gave another number of logits than there are pairs, or one that is not finite.
+        """
+        if len(logits) != len(self.pairs):
+            raise ScoringError(f"expected {len(self.pairs)} logits, one per pair, but the scorer gave {len(logits)}")
+        for pair, logit in zip(self.pairs, logits, strict=True):
+            check_finite(pair, logit)
+        return [BLANK_LOGIT if pair is None else logits[pair] for pair in self.pair_of_passage]
+
+    def passages_of_pairs(self, pairs: Iterable[int]) -> set[int]:
+        """Name the passages that the given positions of `pairs` stand for."""
+        wanted = set(pairs)
+        return {index for index, pair in enumerate(self.pair_of_passage) if pair in wanted}

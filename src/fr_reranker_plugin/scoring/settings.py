@@ -1,0 +1,118 @@
+"""What can be set about a model and about batching: frozen, and checked when built."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+
+from fr_reranker_plugin.errors import SettingsError
+
+REFERENCE_MODEL: Final = "antoinelouis/crossencoder-me5-base-mmarcoFR"
+REFERENCE_REVISION: Final = "2b77fea"
+"""The commit of `REFERENCE_MODEL` that is used unless another is asked for (docs/decisions/0006)."""
+
+EMBEDDED: Final = "embedded"
+"""The model name that stands for the checkpoint inside this package."""
+
+DType = Literal["auto", "float32", "float16", "bfloat16"]
+Backend = Literal["auto", "torch"]
+
+_SHORTEST_USEFUL_LENGTH: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """Which checkpoint is loaded, and how.
+
+    :param model: A Hub id, a local folder, or `"embedded"`.
+    :param revision: Commit, tag or branch on the Hub. `None`: the pinned commit for the reference model, else `main`.
+    :param device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`. `None`: the first GPU if there is one, else the CPU.
+    :param dtype: Arithmetic of the forward pass. `"auto"`: float16 on CUDA, float32 elsewhere.
+    :param backend: What runs the model. `"auto"` is torch.
+    :param max_length: Longest pair in tokens, special tokens included; a longer one is cut (`longest_first`).
+        `None`: 512, or the model's own limit where that is smaller.
+    :param local_files_only: Never ask the Hub; use the local cache.
+    :param cache_folder: The Hub cache to use instead of the default one.
+    :param token: A Hub token for a private model. Takes no part in comparing settings and is never shown.
+    :raises SettingsError: If a value is not allowed.
+    """
+
+    model: str = REFERENCE_MODEL
+    revision: str | None = None
+    device: str | None = None
+    dtype: DType = "auto"
+    backend: Backend = "auto"
+    max_length: int | None = None
+    local_files_only: bool = False
+    cache_folder: str | None = None
+    token: str | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not self.model.strip():
+            raise SettingsError(f"model must be a Hub id, a folder or {EMBEDDED!r}, got {self.model!r}")
+        _check_choice("dtype", self.dtype, get_args(DType))
+        _check_choice("backend", self.backend, get_args(Backend))
+        if self.max_length is not None:
+            check_whole_number("max_length", self.max_length, at_least=_SHORTEST_USEFUL_LENGTH)
+
+    @property
+    def pinned_revision(self) -> str | None:
+        """The revision to load: the one given, else the pinned one of the reference model, else `None`."""
+        if self.revision is None and self.model == REFERENCE_MODEL:
+            return REFERENCE_REVISION
+        return self.revision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSettings:
+    """How much one batch, one slice of a request and the whole queue may hold.
+
+    :param max_batch_tokens: Longest pair times number of pairs in one forward pass: what bounds the memory.
+        A single longer pair still gets a batch of its own.
+    :param max_batch_size: Most pairs in one forward pass. `None`: only the token budget decides.
+    :param max_slice_pairs: A request with more pairs than this enters the queue in slices, two at a time.
+    :param max_waiting_pairs: A request that finds this many pairs waiting is refused with `OverloadedError`.
+    :raises SettingsError: If a value is not a whole number of at least 1.
+    """
+
+    max_batch_tokens: int = 8192
+    max_batch_size: int | None = None
+    max_slice_pairs: int = 2048
+    max_waiting_pairs: int = 65536
+
+    def __post_init__(self) -> None:
+        check_whole_number("max_batch_tokens", self.max_batch_tokens)
+        check_whole_number("max_slice_pairs", self.max_slice_pairs)
+        check_whole_number("max_waiting_pairs", self.max_waiting_pairs)
+        if self.max_batch_size is not None:
+            check_whole_number("max_batch_size", self.max_batch_size)
+
+
+def check_whole_number(name: str, value: object, *, at_least: int = 1) -> int:
+    """Give `value` back if it is an `int` of at least `at_least`; `True` is not a number here.
+
+    :raises SettingsError: Otherwise.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SettingsError(f"{name} must be a whole number, got {value!r} ({type(value).__name__})")
+    if value < at_least:
+        raise SettingsError(f"{name} must be >= {at_least}, but got {value}")
+    return value
+
+
+def check_threshold(value: float | None) -> float | None:
+    """Give `value` back if it is `None` or a number that can be compared; infinities are allowed.
+
+    :raises SettingsError: If it is not a number, or is not-a-number.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        raise SettingsError(f"score_threshold must be a number or None, got {value!r}")
+    return float(value)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise SettingsError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

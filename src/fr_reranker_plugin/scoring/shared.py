@@ -1,0 +1,190 @@
+"""One live scorer per model and process, whoever asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from fr_reranker_plugin.scoring.batching import BatchingScorer
+from fr_reranker_plugin.scoring.metrics import Snapshot
+from fr_reranker_plugin.scoring.scorer import Logits, Pair
+from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A model that is loaded or being loaded, and how many handles hold it."""
+
+    loading: threading.Lock = field(default_factory=threading.Lock)
+    scorer: BatchingScorer | None = None
+    batch: BatchSettings | None = None
+    holders: int = 0
+
+
+class _Registry:
+    """The live scorers of this process, by resolved model settings."""
+
+    def __init__(self) -> None:
+        self._entries: dict[ModelSettings, _Entry] = {}
+        self._lock = threading.Lock()
+
+    def acquire(self, model: ModelSettings, batch: BatchSettings) -> tuple[ModelSettings, BatchingScorer]:
+        """Give the live scorer of `model`, loading it if this is the first holder; a failed load is not kept."""
+        from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder, resolve_device
+
+        key = resolve_device(model)
+        with self._lock:
+            entry = self._entries.setdefault(key, _Entry())
+            entry.holders += 1
+        try:
+            with entry.loading:
+                if entry.scorer is None:
+                    entry.scorer, entry.batch = BatchingScorer(CrossEncoder.load(key), batch), batch
+        except BaseException:
+            self.release(key)
+            raise
+        if batch != entry.batch:
+            logger.warning("%s is loaded already and batches with %s; %s is not used", key.model, entry.batch, batch)
+        return key, entry.scorer
+
+    def release(self, key: ModelSettings) -> None:
+        """Let go of a scorer; the last holder closes it and frees the memory."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return
+            entry.holders -= 1
+            if entry.holders:
+                return
+            del self._entries[key]
+        if entry.scorer is not None:
+            entry.scorer.close()
+            entry.scorer = None
+            _free_gpu_memory(key)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(entry.scorer is not None for entry in self._entries.values())
+
+
+    def forget_all(self) -> None:
+        """Start anew in a forked child: the scorers' threads live in the parent only."""
+        self._entries = {}
+        self._lock = threading.Lock()
+
+
+_registry: Final = _Registry()
+os.register_at_fork(after_in_child=_registry.forget_all)
+
+
+def live_scorers() -> int:
+    """How many models this process holds in memory through `shared_scorer`."""
+    return len(_registry)
+
+
+class SharedScorer:
+    """A handle on the live scorer of a model; cheap to make, to copy and to pickle.
+
+    The model is loaded at the first use and shared by every handle with the same settings. A copy starts cold and
+    joins the same live scorer when it is used. Using a closed handle opens it again.
+
+    :param model: Which model. Handles with equal settings, once `None` and `"auto"` are resolved, share it.
+    :param batch: Bounds of batch and queue. The first handle of a model decides; a later difference is logged.
+    """
+
+    def __init__(self, model: ModelSettings, batch: BatchSettings | None = None) -> None:
+        self.model = model
+        self.batch = batch or BatchSettings()
+        self._lock = threading.Lock()
+        self._held: BatchingScorer | None = None
+        self._forgotten: weakref.finalize[[ModelSettings], SharedScorer] | None = None
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the handle holds a loaded model."""
+        return self._held is not None
+
+    def warm_up(self) -> None:
+        """Load the model unless it is loaded; safe from many threads, which then wait for one load.
+
+        :raises ModelLoadError: If it cannot be loaded; nothing is kept, and a later call tries again.
+        """
+        self._live()
+
+    async def awarm_up(self) -> None:
+        """Load the model unless it is loaded, without blocking the event loop."""
+        if not self.is_warm:
+            await asyncio.to_thread(self._live)
+
+    def score(self, pairs: Sequence[Pair], *, timeout: float | None = None) -> Logits:
+        """Give one raw logit per pair, in order; see `BatchingScorer.score`. No pairs load nothing."""
+        return self._live().score(pairs, timeout=timeout) if pairs else Logits()
+
+    async def ascore(self, pairs: Sequence[Pair], *, timeout: float | None = None) -> Logits:
+        """Give one raw logit per pair without blocking the event loop; see `BatchingScorer.ascore`."""
+        if not pairs:
+            return Logits()
+        await self.awarm_up()
+        return await self._live().ascore(pairs, timeout=timeout)
+
+    def snapshot(self) -> Snapshot | None:
+        """Counters of the live scorer, over all its callers; `None` while the handle is cold."""
+        held = self._held
+        return None if held is None else held.snapshot()
+
+    def close(self) -> None:
+        """Let go of the model; the last handle's `close` answers what is queued and frees the memory."""
+        with self._lock:
+            self._held = None
+            if self._forgotten is not None and (forgotten := self._forgotten.detach()) is not None:
+                _, _, (key,), _ = forgotten
+                _registry.release(key)
+
+    def _live(self) -> BatchingScorer:
+        held = self._held
+        if held is not None:
+            return held
+        with self._lock:
+            if self._held is None:
+                key, self._held = _registry.acquire(self.model, self.batch)
+                self._forgotten = weakref.finalize(self, _release_later, key)
+                self._forgotten.atexit = False
+            return self._held
+
+    def __reduce__(self) -> tuple[type[SharedScorer], tuple[ModelSettings, BatchSettings]]:
+        return SharedScorer, (self.model, self.batch)
+
+
+def shared_scorer(model: ModelSettings | None = None, batch: BatchSettings | None = None) -> SharedScorer:
+    """Give a warm handle on the one live scorer of `model` in this process.
+
+    :param model: Which model; `None` is the reference model with its defaults.
+    :param batch: Bounds of batch and queue, if this is the first handle.
+    :raises ModelLoadError: If the model cannot be loaded.
+    """
+    handle = SharedScorer(model or ModelSettings(), batch)
+    handle.warm_up()
+    return handle
+
+
+def _release_later(key: ModelSettings) -> None:
+    """Release for a handle that was dropped without `close`: not in the garbage collector, which may hold any lock."""
+    threading.Thread(target=_registry.release, args=(key,), name="fr-reranker-release", daemon=True).start()
+
+
+def _free_gpu_memory(key: ModelSettings) -> None:
+    import gc
+
+    import torch
+
+    if key.device is not None and key.device.startswith("cuda"):
+        gc.collect()
+        torch.cuda.empty_cache()

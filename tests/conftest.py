@@ -1,0 +1,36 @@
+"""Fixtures that several test files share: small real things."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from checkpoints import build_cross_encoder
+
+from fr_reranker_plugin import live_scorers
+
+
+@pytest.fixture(scope="session")
+def checkpoint_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give the folder of a tiny cross-encoder of a family, built once per test run."""
+    built: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in built:
+            built[family] = build_cross_encoder(tmp_path_factory.mktemp(family), family)
+        return built[family]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(checkpoint_of: Callable[[str], Path]) -> str:
+    """The folder of a tiny XLM-RoBERTa cross-encoder, as a model name."""
+    return str(checkpoint_of("xlm-roberta"))
+
+
+@pytest.fixture
+def no_model_left() -> Iterator[None]:
+    """Assert that the test let go of every shared model it loaded."""
+    before = live_scorers()
+    yield
+    assert live_scorers() == before
