@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from checkpoints import build_cross_encoder
 
+from checkpoints import build_cross_encoder
 from fr_reranker_plugin import live_scorers
 
 

@@ -6,9 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fr_reranker_plugin.errors import CollectionError
+
+
+_QRELS_COLUMNS: Final = ("query-id", "corpus-id", "score")
 
 
 class Passage(NamedTuple):
@@ -42,11 +45,13 @@ def load_collection(folder: Path | str, split: str = "test") -> Collection:
     """
     folder = Path(folder)
     corpus = load_corpus(folder / "corpus.jsonl")
-    texts = {query_id: text for query_id, text in _load_queries(folder / "queries.jsonl")}
+    texts = dict(_load_queries(folder / "queries.jsonl"))
     qrels = load_qrels(folder / "qrels" / f"{split}.tsv")
     for query_id, grades in qrels.items():
         if query_id not in texts:
-            raise CollectionError(f"{folder}: qrels/{split}.tsv judges the query {query_id!r}, which is not in queries.jsonl")
+            raise CollectionError(
+                f"{folder}: qrels/{split}.tsv judges the query {query_id!r}, which is not in queries.jsonl"
+            )
         unknown = grades.keys() - corpus.keys()
         if unknown:
             raise CollectionError(f"{folder}: qrels/{split}.tsv judges {min(unknown)!r}, which is not in corpus.jsonl")
@@ -75,12 +80,12 @@ def load_qrels(path: Path) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
     for number, line in _lines(path):
         columns = line.split("\t")
-        if len(columns) != 3:
+        if len(columns) != len(_QRELS_COLUMNS):
             raise CollectionError(
-                f"{path}, line {number}: expected 3 tab-separated columns (query-id, corpus-id, score), "
+                f"{path}, line {number}: expected {len(_QRELS_COLUMNS)} tab-separated columns ({', '.join(_QRELS_COLUMNS)}), "
                 f"found {len(columns)}"
             )
-        if number == 1 and columns[2] == "score":
+        if number == 1 and tuple(columns) == _QRELS_COLUMNS:
             continue
         query_id, passage_id, grade = columns
         try:
@@ -99,7 +104,9 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise CollectionError(f"{path}, line {number}: expected a JSON object, found {line[:60]!r} ({error})") from None
+            raise CollectionError(
+                f"{path}, line {number}: expected a JSON object, found {line[:60]!r} ({error})"
+            ) from None
         if not isinstance(row, dict):
             raise CollectionError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
         yield number, row

@@ -200,7 +200,9 @@ class BatchingScorer:
         if len(batch) == 1:
             batch[0].fail(error)
             return
-        logger.warning("a batch of %d pairs failed (%s: %s); trying its halves", len(batch), type(error).__name__, error)
+        logger.warning(
+            "a batch of %d pairs failed (%s: %s); trying its halves", len(batch), type(error).__name__, error
+        )
         self._metrics.splits += 1
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):

@@ -69,7 +69,7 @@ def cached_snapshot(settings: ModelSettings) -> Path | None:
 
 
 def _names_of_revision(settings: ModelSettings) -> Iterator[str | None]:
-    """The revision, and the full commits in the cache that an abbreviated one stands for."""
+    """Yield the revision, and the full commits in the cache that an abbreviated one stands for."""
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.file_download import repo_folder_name
 
@@ -115,7 +115,9 @@ def _hub_errors_explained(settings: ModelSettings) -> Iterator[None]:
     try:
         yield
     except GatedRepoError as error:
-        raise ModelLoadError(f"{name} asks for an agreement on its Hub page first; accept it and pass token=") from error
+        raise ModelLoadError(
+            f"{name} asks for an agreement on its Hub page first; accept it and pass token="
+        ) from error
     except RepositoryNotFoundError as error:
         raise ModelLoadError(
             f"the Hub has no {name}, or it is private and the token does not open it; check the name, or pass token="

@@ -111,7 +111,9 @@ def resolve_device(settings: ModelSettings) -> ModelSettings:
     if dtype == "auto":
         dtype = "float16" if device.type == "cuda" else "float32"
     if dtype == "float16" and device.type == "cpu":
-        raise SettingsError("dtype 'float16' is slow and inexact on a CPU; use 'float32', or 'bfloat16' on AMX hardware")
+        raise SettingsError(
+            "dtype 'float16' is slow and inexact on a CPU; use 'float32', or 'bfloat16' on AMX hardware"
+        )
     return replace(settings, device=str(device), dtype=dtype, backend="torch")
 
 
@@ -123,9 +125,10 @@ def load_config(folder: Path) -> PretrainedConfig:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError, KeyError) as error:
         raise ModelLoadError(f"{folder / 'config.json'} is not a configuration we can use: {error}") from error
+    return cast("PretrainedConfig", config)
 
 
 def check_architecture(config: PretrainedConfig, folder: Path) -> None:
@@ -139,7 +142,7 @@ def check_architecture(config: PretrainedConfig, folder: Path) -> None:
         raise ModelLoadError(f"{folder}: {expected}; found {architecture} of the family {config.model_type!r}")
     if not architecture.endswith("ForSequenceClassification"):
         raise ModelLoadError(
-            f"{folder}: {expected}; found {architecture}, which has no relevance head (a bi-encoder or a language model?)"
+            f"{folder}: {expected}; found {architecture}, which has no relevance head (is it a bi-encoder?)"
         )
     if config.num_labels != 1:
         raise ModelLoadError(
@@ -153,22 +156,24 @@ def _load_model(folder: Path, config: PretrainedConfig, settings: ModelSettings)
     from transformers import AutoModelForSequenceClassification
 
     try:
-        model, report = cast(
-            "tuple[PreTrainedModel, dict[str, Any]]",
-            AutoModelForSequenceClassification.from_pretrained(
-                folder,
-                config=config,
-                dtype=getattr(torch, settings.dtype),
-                local_files_only=True,
-                output_loading_info=True,
-            ),
+        loaded: tuple[PreTrainedModel, dict[str, Any]] = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, settings.dtype),
+            local_files_only=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelLoadError(f"the weights in {folder} cannot be read: {error}") from error
+    model, report = loaded
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:5])
-        raise ModelLoadError(f"the weights in {folder} lack {missing}; they would be random. Save the whole model again")
-    return model.to(settings.device).eval()  # type: ignore[arg-type]  # stubs of transformers want torch.device
+        raise ModelLoadError(
+            f"the weights in {folder} lack {missing}; they would be random. Save the whole model again"
+        )
+    model.to(settings.device)  # type: ignore[arg-type]  # transformers wraps torch's own signature
+    model.requires_grad_(requires_grad=False).train(mode=False)
+    return model
 
 
 def _best_device() -> str:

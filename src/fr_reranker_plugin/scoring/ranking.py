@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from fr_reranker_plugin.errors import ScoringError
 from fr_reranker_plugin.scoring.scorer import Pair
@@ -15,7 +15,8 @@ BLANK_LOGIT: Final = -3.4028234663852886e38
 """The logit of a passage without text: the lowest finite float32, so that it sorts last and survives JSON."""
 
 
-class Ranked(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ranked:
     """The position of a passage in the list that was given, with what the model said of it.
 
     `score` is `sigmoid(logit)` in 0..1, or the logit itself where raw scores were asked for.
@@ -62,7 +63,7 @@ def rank_by_score(
 
     :param logits: One finite logit per passage.
     :param top_k: How many to keep at most; `None` keeps all.
-    :param score_threshold: Keep only scores of at least this much, on the scale that is reported. Applied before `top_k`.
+    :param score_threshold: Keep only scores of at least this much, on the reported scale; applied before `top_k`.
     :param scale_score: Report `sigmoid(logit)` rather than the logit.
     :raises SettingsError: If `top_k` is below 1 or `score_threshold` is not a number.
     """
@@ -75,12 +76,30 @@ def rank_by_score(
     return kept[:top_k]
 
 
-def join_fields(fields: Iterable[object], content: str | None, separator: str) -> str:
-    """Put metadata fields in front of the content, as the model shall read them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextForm:
+    """How a question and a document become the two texts that the model reads.
 
-    `None` is left out; `0`, `False` and `""` are values and stay. A missing content counts as empty.
+    :param separator: Stands between the metadata fields and the content.
     """
-    return separator.join([*(str(value) for value in fields if value is not None), content or ""])
+
+    query_prefix: str = ""
+    query_suffix: str = ""
+    document_prefix: str = ""
+    document_suffix: str = ""
+    separator: str = "\n"
+
+    def query(self, text: str) -> str:
+        """Give the query as the model reads it."""
+        return f"{self.query_prefix}{text}{self.query_suffix}"
+
+    def passage(self, fields: Iterable[object], content: str | None) -> str | None:
+        """Give a document as the model reads it, or `None` if neither fields nor content hold text.
+
+        A field that is `None` is left out; `0`, `False` and `""` are values and stay. A missing content is empty.
+        """
+        text = self.separator.join([*(str(value) for value in fields if value is not None), content or ""])
+        return f"{self.document_prefix}{text}{self.document_suffix}" if text.strip() else None
 
 
 @dataclass(frozen=True, slots=True)

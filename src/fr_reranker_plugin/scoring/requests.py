@@ -95,7 +95,7 @@ class Request:
         self.fail(error)
 
     def encoded(self, position: int) -> EncodedPair:
-        """The pair at `position` as the model reads it."""
+        """Give the pair at `position` as the model reads it."""
         return self._encoded[position]
 
     def _length(self, position: int) -> int:

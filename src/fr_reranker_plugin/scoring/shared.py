@@ -74,7 +74,6 @@ class _Registry:
         with self._lock:
             return sum(entry.scorer is not None for entry in self._entries.values())
 
-
     def forget_all(self) -> None:
         """Start anew in a forked child: the scorers' threads live in the parent only."""
         self._entries = {}

@@ -68,7 +68,9 @@ class PairTokenizer:
 
         :raises SettingsError: If a query or a passage is not a string.
         """
-        texts = [(_utf8("query", query, at), _utf8("passage", passage, at)) for at, (query, passage) in enumerate(pairs)]
+        texts = [
+            (_utf8("query", query, at), _utf8("passage", passage, at)) for at, (query, passage) in enumerate(pairs)
+        ]
         encodings = self._tokenizer.encode_batch_fast(texts)
         return [EncodedPair(e.ids, e.type_ids, bool(e.overflowing)) for e in encodings]
 
