@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 
 from fr_reranker_plugin.errors import CollectionError
 
-
 _QRELS_COLUMNS: Final = ("query-id", "corpus-id", "score")
 
 
@@ -82,8 +81,8 @@ def load_qrels(path: Path) -> dict[str, dict[str, int]]:
         columns = line.split("\t")
         if len(columns) != len(_QRELS_COLUMNS):
             raise CollectionError(
-                f"{path}, line {number}: expected {len(_QRELS_COLUMNS)} tab-separated columns ({', '.join(_QRELS_COLUMNS)}), "
-                f"found {len(columns)}"
+                f"{path}, line {number}: expected the tab-separated columns {', '.join(_QRELS_COLUMNS)}; "
+                f"found {len(columns)} columns"
             )
         if number == 1 and tuple(columns) == _QRELS_COLUMNS:
             continue

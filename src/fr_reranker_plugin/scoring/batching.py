@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from fr_reranker_plugin.errors import DeadlineExceededError, OverloadedError, ScorerClosedError
 from fr_reranker_plugin.scoring.metrics import Metrics, Snapshot
@@ -21,6 +21,11 @@ from fr_reranker_plugin.scoring.scorer import EncodedPair, Engine, Logits, Pair
 from fr_reranker_plugin.scoring.settings import BatchSettings
 
 logger = logging.getLogger(__name__)
+
+FORKED: Final = (
+    "this process was forked from one that had loaded a model; the model's threads live in the parent only. "
+    "Fork before the first use, or start the workers with the 'spawn' method"
+)
 
 
 class BatchingScorer:
@@ -36,7 +41,7 @@ class BatchingScorer:
 
     def __init__(self, engine: Engine, settings: BatchSettings | None = None) -> None:
         self._engine = engine
-        self._settings = settings or BatchSettings()
+        self._settings = (settings or BatchSettings()).for_device(None)
         self._requests: list[Request] = []
         self._closed = False
         self._process = os.getpid()
@@ -144,10 +149,7 @@ class BatchingScorer:
 
     def _check_open(self) -> None:
         if self._process != os.getpid():
-            raise ScorerClosedError(
-                "this scorer was made before the process forked, and its thread lives in the parent only; "
-                "make it in the child, or start workers with the 'spawn' method"
-            )
+            raise ScorerClosedError(FORKED)
         if self._closed:
             raise ScorerClosedError("this scorer was closed; ask shared_scorer() for a new one")
 

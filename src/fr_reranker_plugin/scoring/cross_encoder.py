@@ -153,6 +153,7 @@ def check_architecture(config: PretrainedConfig, folder: Path) -> None:
 
 def _load_model(folder: Path, config: PretrainedConfig, settings: ModelSettings) -> PreTrainedModel:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
 
     try:
@@ -163,7 +164,7 @@ def _load_model(folder: Path, config: PretrainedConfig, settings: ModelSettings)
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(f"the weights in {folder} cannot be read: {error}") from error
     model, report = loaded
     if report["missing_keys"]:

@@ -136,19 +136,30 @@ class Slot(NamedTuple):
 def take_batch(requests: Sequence[Request], settings: BatchSettings) -> list[Slot]:
     """Take the pairs of the next forward pass: the most urgent request first, topped up with like lengths of others.
 
-    The longest pair of the most urgent request sets the padded length. Nothing longer joins, so that the batch stays
-    within `max_batch_tokens`; nothing much shorter either, so that little of it is padding.
+    The longest pair of the most urgent request sets the scale. Nothing much longer or much shorter joins, so that
+    little of the batch is padding, and `max_batch_tokens` holds for the padded batch.
     """
+    budget = settings.for_device(None).max_batch_tokens or 1
     by_urgency = sorted((request for request in requests if request.waiting), key=lambda request: request.urgency)
     if not by_urgency:
         return []
-    padded_length = by_urgency[0].longest_waiting() or 1
-    room = max(1, settings.max_batch_tokens // padded_length)
-    if settings.max_batch_size is not None:
-        room = min(room, settings.max_batch_size)
-    shortest = min(padded_length * 2 // 3, padded_length - _NEGLIGIBLE_PADDING)
+    padded = by_urgency[0].longest_waiting() or 1
+    shortest, longest = _like_lengths(padded)
     batch: list[Slot] = []
     for request in by_urgency:
-        while len(batch) < room and (request.longest_waiting(padded_length) or 0) >= max(1, shortest):
-            batch.append(request.take_longest(padded_length))
+        while settings.max_batch_size is None or len(batch) < settings.max_batch_size:
+            fitting = budget // (len(batch) + 1)
+            if batch and fitting < padded:
+                return batch
+            length = request.longest_waiting(min(longest, max(fitting, padded)))
+            if length is None or length < shortest:
+                break
+            batch.append(request.take_longest(length))
+            padded = max(padded, length)
     return batch
+
+
+def _like_lengths(length: int) -> tuple[int, int]:
+    """Give the shortest and the longest pair, in tokens, that may share a batch with one of `length`."""
+    slack = max(_NEGLIGIBLE_PADDING, length // 4)
+    return max(1, length - slack), length + slack

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 from fr_reranker_plugin.errors import SettingsError
@@ -17,6 +17,9 @@ EMBEDDED: Final = "embedded"
 
 DType = Literal["auto", "float32", "float16", "bfloat16"]
 Backend = Literal["auto", "torch"]
+
+DEFAULT_BATCH_TOKENS: Final = {"cpu": 1024, "mps": 4096, "cuda": 16384}
+"""Token budget of one batch by kind of device: enough to keep it busy, little enough to answer others soon."""
 
 _SHORTEST_USEFUL_LENGTH: Final = 16
 
@@ -68,25 +71,34 @@ class ModelSettings:
 class BatchSettings:
     """How much one batch, one slice of a request and the whole queue may hold.
 
-    :param max_batch_tokens: Longest pair times number of pairs in one forward pass: what bounds the memory.
-        A single longer pair still gets a batch of its own.
+    :param max_batch_tokens: Longest pair times number of pairs in one forward pass: what bounds the memory, and the
+        wait of a request that comes while a batch runs. A single longer pair still gets a batch of its own.
+        `None`: by device, see `DEFAULT_BATCH_TOKENS`.
     :param max_batch_size: Most pairs in one forward pass. `None`: only the token budget decides.
     :param max_slice_pairs: A request with more pairs than this enters the queue in slices, two at a time.
     :param max_waiting_pairs: A request that finds this many pairs waiting is refused with `OverloadedError`.
     :raises SettingsError: If a value is not a whole number of at least 1.
     """
 
-    max_batch_tokens: int = 8192
+    max_batch_tokens: int | None = None
     max_batch_size: int | None = None
     max_slice_pairs: int = 2048
     max_waiting_pairs: int = 65536
 
     def __post_init__(self) -> None:
-        check_whole_number("max_batch_tokens", self.max_batch_tokens)
+        if self.max_batch_tokens is not None:
+            check_whole_number("max_batch_tokens", self.max_batch_tokens)
         check_whole_number("max_slice_pairs", self.max_slice_pairs)
         check_whole_number("max_waiting_pairs", self.max_waiting_pairs)
         if self.max_batch_size is not None:
             check_whole_number("max_batch_size", self.max_batch_size)
+
+    def for_device(self, device: str | None) -> BatchSettings:
+        """Give the same settings with the token budget of `device` where none was chosen."""
+        if self.max_batch_tokens is not None:
+            return self
+        kind = (device or "cpu").split(":")[0]
+        return replace(self, max_batch_tokens=DEFAULT_BATCH_TOKENS.get(kind, DEFAULT_BATCH_TOKENS["cpu"]))
 
 
 def check_whole_number(name: str, value: object, *, at_least: int = 1) -> int:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from fr_reranker_plugin.scoring.batching import BatchingScorer
+from fr_reranker_plugin.errors import ScorerClosedError
+from fr_reranker_plugin.scoring.batching import FORKED, BatchingScorer
 from fr_reranker_plugin.scoring.metrics import Snapshot
 from fr_reranker_plugin.scoring.scorer import Logits, Pair
 from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings
@@ -34,13 +35,17 @@ class _Registry:
 
     def __init__(self) -> None:
         self._entries: dict[ModelSettings, _Entry] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may drop a handle while the lock is held
+        self._parent_had_models = False
 
     def acquire(self, model: ModelSettings, batch: BatchSettings) -> tuple[ModelSettings, BatchingScorer]:
         """Give the live scorer of `model`, loading it if this is the first holder; a failed load is not kept."""
         from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder, resolve_device
 
+        if self._parent_had_models:
+            raise ScorerClosedError(FORKED)
         key = resolve_device(model)
+        batch = batch.for_device(key.device)
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
             entry.holders += 1
@@ -74,14 +79,15 @@ class _Registry:
         with self._lock:
             return sum(entry.scorer is not None for entry in self._entries.values())
 
-    def forget_all(self) -> None:
-        """Start anew in a forked child: the scorers' threads live in the parent only."""
+    def after_fork_in_child(self) -> None:
+        """Start anew; the scorers' threads live in the parent, and torch hangs in a child whose parent has used it."""
+        self._parent_had_models = bool(self._entries)
         self._entries = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 _registry: Final = _Registry()
-os.register_at_fork(after_in_child=_registry.forget_all)
+os.register_at_fork(after_in_child=_registry.after_fork_in_child)
 
 
 def live_scorers() -> int:

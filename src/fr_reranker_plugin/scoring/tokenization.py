@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from fr_reranker_plugin.errors import ModelLoadError, SettingsError
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 DEFAULT_MAX_LENGTH: Final = 512
@@ -17,16 +18,40 @@ DEFAULT_MAX_LENGTH: Final = 512
 _POSITIONS_START_AFTER_PADDING: Final = frozenset({"xlm-roberta", "roberta", "camembert"})
 
 
+class _Template(NamedTuple):
+    """What stands around and between the two texts of a pair, as token ids and as type ids.
+
+    `types` are the type ids of the five parts: start, query, middle, passage, end.
+    """
+
+    start: list[int]
+    middle: list[int]
+    end: list[int]
+    types: tuple[int, int, int, int, int]
+
+    @property
+    def size(self) -> int:
+        return len(self.start) + len(self.middle) + len(self.end)
+
+    def fill(self, query: list[int], passage: list[int], *, truncated: bool) -> EncodedPair:
+        parts = (self.start, query, self.middle, passage, self.end)
+        type_ids = [kind for kind, part in zip(self.types, parts, strict=True) for _ in part]
+        return EncodedPair([token for part in parts for token in part], type_ids, truncated)
+
+
 class PairTokenizer:
     """A tokenizer with one setting for its whole life, so that any number of threads may use it at once.
 
     The tokenizers of transformers keep truncation and padding as shared state, and two callers with different settings
-    silently get each other's (huggingface/transformers#47085). This one owns a copy that is set once and never changed.
+    silently get each other's (huggingface/transformers#47085). This one owns a copy that neither cuts nor pads; texts
+    are encoded one by one, a text that stands in several pairs once, and then cut and joined here. The result is the
+    reference libraries' to the token. They also build every combination of the left-over pieces of two long texts,
+    which takes gigabytes for a long question with a long passage.
 
     :param tokenizer: A fast tokenizer, as transformers loads it.
     :param max_length: Longest pair in tokens, special tokens included. Longer ones are cut by `longest_first`: tokens
         go from the longer text until the pair fits, so a short query stays whole.
-    :raises ModelLoadError: If the tokenizer is not a fast one.
+    :raises ModelLoadError: If the tokenizer is not a fast one, or joins pairs in a way we do not know.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> None:
@@ -40,9 +65,11 @@ class PairTokenizer:
         self.max_length = max_length
         self.pad_token_id: int = tokenizer.pad_token_id or 0
         self.uses_type_ids: bool = "token_type_ids" in tokenizer.model_input_names
+        self._keeps_end: bool = tokenizer.truncation_side == "left"
         self._tokenizer = Tokenizer.from_str(backend.to_str())
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)
+        self._tokenizer.no_truncation()
+        self._template = _read_template(self._tokenizer)
 
     @classmethod
     def load(cls, folder: Path, config: PretrainedConfig, *, max_length: int | None) -> PairTokenizer:
@@ -68,11 +95,62 @@ class PairTokenizer:
 
         :raises SettingsError: If a query or a passage is not a string.
         """
-        texts = [
-            (_utf8("query", query, at), _utf8("passage", passage, at)) for at, (query, passage) in enumerate(pairs)
-        ]
-        encodings = self._tokenizer.encode_batch_fast(texts)
-        return [EncodedPair(e.ids, e.type_ids, bool(e.overflowing)) for e in encodings]
+        texts = [(_utf8("query", query, i), _utf8("passage", passage, i)) for i, (query, passage) in enumerate(pairs)]
+        distinct = list(dict.fromkeys(text for pair in texts for text in pair))
+        encodings = self._tokenizer.encode_batch_fast(distinct, add_special_tokens=False)
+        ids = {text: encoding.ids for text, encoding in zip(distinct, encodings, strict=True)}
+        return [self._join(ids[query], ids[passage]) for query, passage in texts]
+
+    def _join(self, query: list[int], passage: list[int]) -> EncodedPair:
+        room = self.max_length - self._template.size
+        if len(query) + len(passage) <= room:
+            return self._template.fill(query, passage, truncated=False)
+        query_length, passage_length = longest_first(len(query), len(passage), room)
+        return self._template.fill(self._cut(query, query_length), self._cut(passage, passage_length), truncated=True)
+
+    def _cut(self, ids: list[int], length: int) -> list[int]:
+        return ids[len(ids) - length :] if self._keeps_end else ids[:length]
+
+
+def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
+    """Give the lengths to which two texts are cut so that together they have at most `room` tokens.
+
+    The rule of the tokenizers library (`src/utils/truncation.rs`): the longer one is cut down to the shorter one's
+    length at most, then both alike.
+
+    :param first: Length of the first text in tokens.
+    :param second: Length of the second text in tokens.
+    :param room: Tokens that fit.
+    """
+    if first + second <= room:
+        return first, second
+    shorter = min(first, second)
+    longer = shorter if shorter > room else max(shorter, room - shorter)
+    if shorter + longer > room:
+        shorter, longer = room // 2, room // 2 + room % 2
+    return (longer, shorter) if first > second else (shorter, longer)
+
+
+def _read_template(tokenizer: Tokenizer) -> _Template:
+    """Learn from a pair how the tokenizer joins two texts, and check it on others."""
+    probe = tokenizer.encode("un", "deux")
+    places = probe.sequence_ids
+    query = [i for i, sequence in enumerate(places) if sequence == 0]
+    passage = [i for i, sequence in enumerate(places) if sequence == 1]
+    if not query or not passage or query[-1] > passage[0]:
+        raise ModelLoadError("this tokenizer does not put the query before the passage; it is not made for pairs")
+    bounds = (0, query[0], query[-1] + 1, passage[0], passage[-1] + 1)
+    start, middle, end = (probe.ids[i:j] for i, j in ((0, bounds[1]), (bounds[2], bounds[3]), (bounds[4], None)))
+    types = tuple(probe.type_ids[i] if i < len(probe.type_ids) else 0 for i in bounds)
+    template = _Template(start, middle, end, cast("tuple[int, int, int, int, int]", types))
+    for pair in (("un", "deux"), ("", ""), ("une question ?", ""), ("", "L'été\nà Nîmes"), ("a b c", "d'e f. g")):
+        whole = tokenizer.encode(*pair)
+        parts = [tokenizer.encode(text, add_special_tokens=False).ids for text in pair]
+        if template.fill(*parts, truncated=False)[:2] != (whole.ids, whole.type_ids):
+            raise ModelLoadError(
+                f"this tokenizer joins the pair {pair} in a way we do not know; please report the model"
+            )
+    return template
 
 
 def position_limit(config: PretrainedConfig) -> int:

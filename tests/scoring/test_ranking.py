@@ -1,0 +1,120 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fr_reranker_plugin.errors import ScoringError, SettingsError
+from fr_reranker_plugin.scoring.ranking import (
+    BLANK_LOGIT,
+    Candidates,
+    TextForm,
+    make_pairs,
+    rank_by_score,
+    sigmoid,
+)
+
+finite = st.floats(min_value=-1e4, max_value=1e4)
+
+
+@given(st.lists(finite))
+def test_the_ranking_is_a_permutation_ordered_by_logit_with_ties_in_input_order(logits):
+    ranked = rank_by_score(logits)
+    assert sorted(r.index for r in ranked) == list(range(len(logits)))
+    keys = [(-r.logit, r.index) for r in ranked]
+    assert keys == sorted(keys)
+
+
+@given(finite)
+def test_a_scaled_score_is_the_sigmoid_of_the_logit_and_stays_between_0_and_1(logit):
+    score = sigmoid(logit)
+    assert 0.0 <= score <= 1.0
+    if abs(logit) < 700:
+        assert score == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-12)
+
+
+def test_large_logits_keep_their_order_although_their_scores_round_to_the_same_value():
+    ranked = rank_by_score([6.5, 40.0, 30.0, 45.0, 9.0])
+    assert [r.index for r in ranked] == [3, 1, 2, 4, 0]
+    assert ranked[0].score == ranked[1].score == 1.0
+
+
+def test_raw_scores_are_the_logits_themselves():
+    assert [(r.score, r.logit) for r in rank_by_score([-3.0, 7.5], scale_score=False)] == [(7.5, 7.5), (-3.0, -3.0)]
+
+
+def test_the_threshold_keeps_equality_and_works_on_the_reported_scale():
+    logits = [0.0, 2.0, -2.0]
+    assert [r.index for r in rank_by_score(logits, score_threshold=0.5)] == [1, 0]
+    assert [r.index for r in rank_by_score(logits, score_threshold=2.0, scale_score=False)] == [1]
+    assert [r.index for r in rank_by_score(logits, score_threshold=float("-inf"))] == [1, 0, 2]
+
+
+def test_the_threshold_is_applied_before_top_k():
+    assert [r.index for r in rank_by_score([1.0, 3.0, 2.0], top_k=2, score_threshold=1.5, scale_score=False)] == [1, 2]
+
+
+def test_top_k_larger_than_the_list_keeps_everything():
+    assert len(rank_by_score([1.0, 2.0], top_k=10)) == 2
+
+
+@pytest.mark.parametrize("top_k", [0, -1, True, 2.0, "3"])
+def test_a_top_k_that_is_not_a_positive_whole_number_is_refused_even_for_an_empty_list(top_k):
+    with pytest.raises(SettingsError, match="top_k"):
+        rank_by_score([], top_k=top_k)
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), "0.5", True])
+def test_a_threshold_that_is_not_a_number_is_refused(threshold):
+    with pytest.raises(SettingsError, match="score_threshold"):
+        rank_by_score([1.0], score_threshold=threshold)
+
+
+@given(st.lists(st.one_of(st.none(), st.sampled_from("abcdef"))), st.randoms())
+def test_equal_passages_share_one_pair_and_each_passage_gets_the_logit_of_its_text(passages, random):
+    candidates = Candidates.from_passages("q", passages)
+    texts = [passage for _, passage in candidates.pairs]
+    assert len(set(texts)) == len(texts)
+    logit_of = {text: random.uniform(-9, 9) for text in texts}
+    logits = candidates.logits_of_passages([logit_of[text] for text in texts])
+    assert logits == [BLANK_LOGIT if text is None else logit_of[text] for text in passages]
+
+
+def test_a_passage_without_text_sorts_last_with_score_zero_and_survives_json():
+    logits = Candidates.from_passages("q", [None, "texte"]).logits_of_passages([-500.0])
+    ranked = rank_by_score(logits)
+    assert [r.index for r in ranked] == [1, 0]
+    assert ranked[-1].score == 0.0
+    assert math.isfinite(rank_by_score(logits, scale_score=False)[-1].score)
+
+
+@pytest.mark.parametrize("logits", [[], [1.0], [1.0, 2.0, 3.0]])
+def test_a_scorer_that_gives_another_number_of_logits_than_pairs_is_an_error(logits):
+    with pytest.raises(ScoringError, match="expected 2 logits"):
+        Candidates.from_passages("q", ["a", "b"]).logits_of_passages(logits)
+
+
+@pytest.mark.parametrize("logit", [float("nan"), float("inf"), float("-inf")])
+def test_a_logit_that_cannot_be_sorted_is_an_error_that_shows_the_pair(logit):
+    with pytest.raises(ScoringError, match="ma question.*mauvais passage"):
+        Candidates.from_passages("ma question", ["mauvais passage"]).logits_of_passages([logit])
+
+
+def test_the_passages_of_a_pair_are_all_that_hold_its_text():
+    assert Candidates.from_passages("q", ["a", "b", "a", None]).passages_of_pairs([0]) == {0, 2}
+
+
+def test_the_text_form_joins_fields_and_content_and_wraps_them():
+    form = TextForm(query_prefix="q: ", query_suffix=" ?", document_prefix="<", document_suffix=">", separator=" | ")
+    assert form.query("quoi") == "q: quoi ?"
+    assert form.passage(["titre", 0, False, None, ""], "corps") == "<titre | 0 | False |  | corps>"
+
+
+@pytest.mark.parametrize("content", [None, "", "  \n "])
+def test_a_document_with_nothing_to_read_has_no_text_whatever_its_prefix(content):
+    assert TextForm(document_prefix="passage: ").passage([], content) is None
+    assert TextForm().passage(["titre"], content) is not None
+
+
+def test_pairs_keep_the_order_of_the_passages():
+    assert make_pairs("q", ["b", "a"]) == [("q", "b"), ("q", "a")]

@@ -1,0 +1,48 @@
+import pytest
+
+from fr_reranker_plugin import BatchSettings, ModelSettings, SettingsError
+from fr_reranker_plugin.scoring.settings import REFERENCE_MODEL, REFERENCE_REVISION
+
+
+def test_the_reference_model_is_pinned_and_others_are_not():
+    assert ModelSettings().pinned_revision == REFERENCE_REVISION
+    assert ModelSettings(revision="main").pinned_revision == "main"
+    assert ModelSettings(model="autre/modele").pinned_revision is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", ""),
+        ("model", None),
+        ("dtype", "half"),
+        ("backend", "tensorrt"),
+        ("max_length", 0),
+        ("max_length", 15),
+        ("max_length", True),
+        ("max_length", 512.0),
+    ],
+)
+def test_a_model_setting_that_is_not_allowed_is_named_with_its_value(name, value):
+    with pytest.raises(SettingsError, match=name) as caught:
+        ModelSettings(**{name: value})
+    assert repr(value) in str(caught.value) or str(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["max_batch_tokens", "max_batch_size", "max_slice_pairs", "max_waiting_pairs"])
+@pytest.mark.parametrize("value", [0, -5, True, 1.5, "8"])
+def test_a_batch_setting_that_is_not_a_positive_whole_number_is_refused(name, value):
+    with pytest.raises(SettingsError, match=name):
+        BatchSettings(**{name: value})
+
+
+def test_an_unknown_setting_fails_at_the_call():
+    with pytest.raises(TypeError, match="modle"):
+        ModelSettings(modle=REFERENCE_MODEL)
+
+
+def test_the_token_is_never_shown_and_makes_no_second_model():
+    settings = ModelSettings(token="hf_secret")
+    assert "hf_secret" not in repr(settings)
+    assert settings == ModelSettings()
+    assert hash(settings) == hash(ModelSettings())

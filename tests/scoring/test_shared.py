@@ -1,0 +1,168 @@
+import asyncio
+import copy
+import logging
+import multiprocessing
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from engines import TIMEOUT
+from fr_reranker_plugin import (
+    BatchSettings,
+    CrossEncoder,
+    ModelLoadError,
+    ModelSettings,
+    ScorerClosedError,
+    SharedScorer,
+    live_scorers,
+    shared_scorer,
+)
+
+PAIRS = [("Où voter ?", "À la mairie."), ("Où voter ?", "Le train part.")]
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """Count the real loads of a model."""
+    counted = []
+    load = CrossEncoder.load.__func__
+
+    def counting(cls, settings):
+        counted.append(settings)
+        return load(cls, settings)
+
+    monkeypatch.setattr(CrossEncoder, "load", classmethod(counting))
+    return counted
+
+
+@pytest.mark.usefixtures("no_model_left")
+def test_50_handles_and_8_threads_share_one_load(tiny_model, loads):
+    handles = [SharedScorer(ModelSettings(model=tiny_model)) for _ in range(50)]
+    barrier = threading.Barrier(8)
+
+    def use(thread):
+        barrier.wait(TIMEOUT)
+        return [handle.score(PAIRS) for handle in handles[thread::8]]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = [answer for part in pool.map(use, range(8)) for answer in part]
+    assert len(loads) == 1
+    assert live_scorers() == 1
+    assert all(answer == pytest.approx(answers[0], abs=1e-5) for answer in answers)
+    for handle in handles:
+        handle.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+def test_20_tasks_that_start_cold_load_once_without_blocking_their_loop(tiny_model, loads):
+    handle = SharedScorer(ModelSettings(model=tiny_model))
+
+    async def ask():
+        return await asyncio.gather(*(handle.ascore(PAIRS) for _ in range(20)))
+
+    first, *others = asyncio.run(ask())
+    assert all(answer == pytest.approx(first, abs=1e-5) for answer in others)
+    assert len(loads) == 1
+    handle.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+def test_closing_one_handle_leaves_the_others_working_and_the_last_frees_the_model(tiny_model):
+    first, second = shared_scorer(ModelSettings(model=tiny_model)), shared_scorer(ModelSettings(model=tiny_model))
+    expected = first.score(PAIRS)
+    first.close()
+    first.close()
+    assert second.score(PAIRS) == expected
+    assert live_scorers() == 1
+    second.close()
+    assert live_scorers() == 0
+    assert first.score(PAIRS) == expected
+    first.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+def test_settings_that_mean_the_same_share_a_model_and_others_do_not(tiny_model, loads):
+    same = [
+        shared_scorer(ModelSettings(model=tiny_model)),
+        shared_scorer(ModelSettings(model=tiny_model, device="cpu", dtype="float32", backend="torch")),
+        shared_scorer(ModelSettings(model=tiny_model, token="hf_other")),
+    ]
+    assert len(loads) == 1
+    other = shared_scorer(ModelSettings(model=tiny_model, max_length=64))
+    assert len(loads) == live_scorers() == 2
+    for handle in [*same, other]:
+        handle.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+def test_a_load_that_fails_is_not_kept_and_can_be_tried_again(tmp_path, tiny_model):
+    handle = SharedScorer(ModelSettings(model=str(tmp_path / "model")))
+    for _ in range(2):
+        with pytest.raises(ModelLoadError, match="there is no folder"):
+            handle.score(PAIRS)
+    assert live_scorers() == 0
+    (tmp_path / "model").symlink_to(tiny_model)
+    assert len(handle.score(PAIRS)) == 2
+    handle.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+def test_copies_and_pickles_start_cold_and_join_the_same_model(tiny_model, loads):
+    handle = shared_scorer(ModelSettings(model=tiny_model))
+    copies = [copy.deepcopy(handle), copy.copy(handle), pickle.loads(pickle.dumps(handle))]  # noqa: S301
+    assert not any(one.is_warm for one in copies)
+    assert all(one.score(PAIRS) == handle.score(PAIRS) for one in copies)
+    assert len(loads) == 1
+    for one in [handle, *copies]:
+        one.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+def test_a_handle_that_is_dropped_without_close_lets_go_of_the_model(tiny_model):
+    handle = shared_scorer(ModelSettings(model=tiny_model))
+    scorer = handle._live()
+    del handle
+    scorer._worker.join(TIMEOUT)
+    assert not scorer._worker.is_alive()
+
+
+def test_an_empty_list_loads_nothing(tiny_model, loads):
+    handle = SharedScorer(ModelSettings(model=tiny_model))
+    assert handle.score([]) == []
+    assert asyncio.run(handle.ascore([])) == []
+    assert (loads, handle.is_warm, handle.snapshot()) == ([], False, None)
+
+
+@pytest.mark.usefixtures("no_model_left")
+def test_batch_settings_that_come_too_late_are_logged(tiny_model, caplog):
+    first = shared_scorer(ModelSettings(model=tiny_model))
+    with caplog.at_level(logging.WARNING):
+        second = shared_scorer(ModelSettings(model=tiny_model), BatchSettings(max_batch_size=3))
+    assert "max_batch_size=3" in caplog.text
+    first.close()
+    second.close()
+
+
+def _score_in_child(handle, model, answers):
+    for use in (lambda: handle.score(PAIRS), lambda: shared_scorer(ModelSettings(model=model))):
+        try:
+            use()
+        except ScorerClosedError as error:
+            answers.put(str(error))
+
+
+@pytest.mark.usefixtures("no_model_left")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # forking is the point here
+def test_a_forked_child_is_told_what_to_do_instead_of_hanging(tiny_model):
+    handle = shared_scorer(ModelSettings(model=tiny_model))
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    child = context.Process(target=_score_in_child, args=(handle, tiny_model, answers))
+    child.start()
+    child.join(TIMEOUT)
+    assert child.exitcode == 0
+    assert "'spawn' method" in answers.get()
+    assert "'spawn' method" in answers.get()
+    handle.close()
