@@ -51,21 +51,29 @@ def embedded_checkpoint(name: str) -> Path:
 
 def cached_snapshot(settings: ModelSettings) -> Path | None:
     """Give the folder of a model in the Hub cache, or `None` if its configuration or weights are not there."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     for revision in _names_of_revision(settings):
-        try:
-            folder = Path(
-                snapshot_download(
-                    settings.model, revision=revision, cache_dir=settings.cache_folder, local_files_only=True
-                )
-            )
-        except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, FileNotFoundError):
-            continue
-        if (folder / "config.json").is_file() and any(_weight_files(folder)):
-            return folder
+        for weights in _WEIGHTS.values():
+            try:
+                folder = _snapshot(settings, revision, weights, local_files_only=True)
+            except FileNotFoundError:  # not there, or an interrupted download left a part of it
+                continue
+            if (folder / "config.json").is_file() and any(folder.glob(weights)):
+                return folder
     return None
+
+
+def _snapshot(settings: ModelSettings, revision: str | None, weights: str, *, local_files_only: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    folder = snapshot_download(
+        settings.model,
+        revision=revision,
+        cache_dir=settings.cache_folder,
+        token=settings.token,
+        local_files_only=local_files_only,
+        allow_patterns=[*_TEXT_FILES, weights],
+    )
+    return Path(folder)
 
 
 def _names_of_revision(settings: ModelSettings) -> Iterator[str | None]:
@@ -83,8 +91,6 @@ def _names_of_revision(settings: ModelSettings) -> Iterator[str | None]:
 
 def _download(settings: ModelSettings) -> Path:
     """Fetch configuration, tokenizer and weights; safetensors where the model has them."""
-    from huggingface_hub import snapshot_download
-
     if settings.local_files_only:
         raise ModelLoadError(
             f"{_describe(settings)} is not in the local cache, and local_files_only=True forbids asking the Hub; "
@@ -93,23 +99,21 @@ def _download(settings: ModelSettings) -> Path:
     logger.info("downloading %s from the Hugging Face Hub", _describe(settings))
     with _hub_errors_explained(settings):
         for weights in _WEIGHTS.values():
-            folder = Path(
-                snapshot_download(
-                    settings.model,
-                    revision=settings.pinned_revision,
-                    cache_dir=settings.cache_folder,
-                    token=settings.token,
-                    allow_patterns=[*_TEXT_FILES, weights],
-                )
-            )
-            if any(_weight_files(folder)):
+            folder = _snapshot(settings, settings.pinned_revision, weights, local_files_only=False)
+            if any(folder.glob(weights)):
                 return _checked_folder(folder)
     raise ModelLoadError(f"{_describe(settings)} has no weights for torch ({', '.join(_WEIGHTS.values())})")
 
 
 @contextmanager
 def _hub_errors_explained(settings: ModelSettings) -> Iterator[None]:
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     name = _describe(settings)
     try:
@@ -124,9 +128,12 @@ def _hub_errors_explained(settings: ModelSettings) -> Iterator[None]:
         ) from error
     except RevisionNotFoundError as error:
         raise ModelLoadError(f"{settings.model} has no revision {settings.pinned_revision!r} on the Hub") from error
-    except Exception as error:
+    except HFValidationError as error:
+        raise ModelLoadError(f"{settings.model!r} is neither a folder nor the name of a model on the Hub") from error
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).partition("\n")[0]
         raise ModelLoadError(
-            f"the Hub could not be reached for {name} ({type(error).__name__}: {error}); two ways work without it: "
+            f"the Hub could not be reached for {name} ({type(error).__name__}: {reason}); two ways work without it: "
             f"local_files_only=True with a cached copy, or model={EMBEDDED!r}"
         ) from error
 
