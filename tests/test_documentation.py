@@ -1,0 +1,52 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "recipes").glob("*.md")])
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def code_blocks():
+    for page in PAGES:
+        for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL), start=1):
+            yield pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
+
+
+def run_python(*arguments):
+    """Run the interpreter as a reader would, outside the repository's sources, with a clean warning filter."""
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+
+
+@pytest.mark.parametrize("block", code_blocks())
+def test_the_code_in_readme_and_docs_runs(block, tmp_path):
+    script = tmp_path / "block.py"
+    script.write_text(block)
+    result = run_python(str(script))
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_run_offline_and_print_passages(example):
+    result = run_python(str(example))
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert len(result.stdout.splitlines()) >= 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_readme_names_the_command_that_ci_runs():
+    assert "make test" in (ROOT / "README.md").read_text()
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_version_has_a_place_in_the_changelog():
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
