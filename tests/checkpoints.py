@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
@@ -77,6 +77,7 @@ def _xlm_tokenizer(family: str) -> PreTrainedTokenizerFast:
             vocab_size=300, special_tokens=_XLM_SPECIALS, unk_token="<unk>", show_progress=False
         )
     tokenizer.train_from_iterator(SENTENCES * 5, trainer)
+    tokenizer.decoder = decoders.ByteLevel() if family == "roberta" else decoders.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
@@ -92,6 +93,7 @@ def _bert_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=_BERT_SPECIALS, show_progress=False)
     tokenizer.train_from_iterator(SENTENCES * 5, trainer)
+    tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

@@ -1,5 +1,6 @@
 """Fixtures that several test files share: small real things."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 from checkpoints import build_cross_encoder
 from fr_reranker_plugin import live_scorers
+
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # read when haystack is imported; it would ask the network
 
 
 @pytest.fixture(scope="session")

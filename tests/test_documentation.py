@@ -18,7 +18,9 @@ def code_blocks():
 
 def run_python(*arguments):
     """Run the interpreter as a reader would, outside the repository's sources, with a clean warning filter."""
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
+    )
 
 
 @pytest.mark.parametrize("block", code_blocks())

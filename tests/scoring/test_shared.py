@@ -128,6 +128,10 @@ def test_a_handle_that_is_dropped_without_close_lets_go_of_the_model(tiny_model)
     assert not scorer._worker.is_alive()
 
 
+def test_a_pickled_handle_does_not_carry_the_token(tiny_model):
+    assert b"hf_secret" not in pickle.dumps(SharedScorer(ModelSettings(model=tiny_model, token="hf_secret")))
+
+
 def test_an_empty_list_loads_nothing(tiny_model, loads):
     handle = SharedScorer(ModelSettings(model=tiny_model))
     assert handle.score([]) == []

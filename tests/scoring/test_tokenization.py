@@ -1,6 +1,5 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from random import Random
 
 import pytest
 from hypothesis import given
@@ -13,37 +12,7 @@ from checkpoints import FAMILIES, SENTENCES
 from engines import TIMEOUT
 from fr_reranker_plugin import ModelLoadError, SettingsError
 from fr_reranker_plugin.scoring.tokenization import PairTokenizer, longest_first, position_limit
-
-HARD_TEXTS = [
-    "",
-    " ",
-    "\n\t\n",
-    "é",
-    "l'été à Nîmes — 1 500 €",
-    "👩🏽‍🚀 🇫🇷 😀",
-    "ligne une\nligne deux\r\nligne trois",
-    "\u00a0espace insécable\u202f!",
-    "e\u0301 décomposé",
-    "mot" * 300,
-    "un mot " * 700,
-    "<s> </s> [SEP] [CLS] <pad>",
-    "\u200b\ufeff\x00",
-    "العربية 日本語 ქართული",
-]
-
-
-def hard_pairs(count, seed=0):
-    """Random pairs of hard texts, sentences and cut or repeated sentences; both sides may be very long."""
-    random = Random(seed)
-    texts = HARD_TEXTS + SENTENCES
-
-    def text():
-        chosen = random.choice(texts)
-        if random.random() < 0.3:
-            chosen = " ".join(random.choices(SENTENCES, k=random.randint(1, 40)))
-        return chosen[: random.randint(0, len(chosen))] if random.random() < 0.3 else chosen
-
-    return [(text(), text()) for _ in range(count)]
+from hard_texts import hard_pairs
 
 
 def load(folder, max_length=None):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
@@ -157,13 +158,14 @@ def _load_model(folder: Path, config: PretrainedConfig, settings: ModelSettings)
     from transformers import AutoModelForSequenceClassification
 
     try:
-        loaded: tuple[PreTrainedModel, dict[str, Any]] = AutoModelForSequenceClassification.from_pretrained(
-            folder,
-            config=config,
-            dtype=getattr(torch, settings.dtype),
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        with without_progress_bars():
+            loaded: tuple[PreTrainedModel, dict[str, Any]] = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                config=config,
+                dtype=getattr(torch, settings.dtype),
+                local_files_only=True,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(f"the weights in {folder} cannot be read: {error}") from error
     model, report = loaded
@@ -175,6 +177,20 @@ def _load_model(folder: Path, config: PretrainedConfig, settings: ModelSettings)
     model.to(settings.device)  # type: ignore[arg-type]  # transformers wraps torch's own signature
     model.requires_grad_(requires_grad=False).train(mode=False)
     return model
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep the bars that transformers draws for every checkpoint out of the caller's standard error."""
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _best_device() -> str:

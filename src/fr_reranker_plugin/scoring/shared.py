@@ -8,7 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fr_reranker_plugin.errors import ScorerClosedError
@@ -99,7 +99,8 @@ class SharedScorer:
     """A handle on the live scorer of a model; cheap to make, to copy and to pickle.
 
     The model is loaded at the first use and shared by every handle with the same settings. A copy starts cold and
-    joins the same live scorer when it is used. Using a closed handle opens it again.
+    joins the same live scorer when it is used; it does not carry the token. Using a closed handle opens it again.
+    A `timeout` counts from when the model is loaded.
 
     :param model: Which model. Handles with equal settings, once `None` and `"auto"` are resolved, share it.
     :param batch: Bounds of batch and queue. The first handle of a model decides; a later difference is logged.
@@ -126,8 +127,7 @@ class SharedScorer:
 
     async def awarm_up(self) -> None:
         """Load the model unless it is loaded, without blocking the event loop."""
-        if not self.is_warm:
-            await asyncio.to_thread(self._live)
+        await self._alive()
 
     def score(self, pairs: Sequence[Pair], *, timeout: float | None = None) -> Logits:
         """Give one raw logit per pair, in order; see `BatchingScorer.score`. No pairs load nothing."""
@@ -137,8 +137,7 @@ class SharedScorer:
         """Give one raw logit per pair without blocking the event loop; see `BatchingScorer.ascore`."""
         if not pairs:
             return Logits()
-        await self.awarm_up()
-        return await self._live().ascore(pairs, timeout=timeout)
+        return await (await self._alive()).ascore(pairs, timeout=timeout)
 
     def snapshot(self) -> Snapshot | None:
         """Counters of the live scorer, over all its callers; `None` while the handle is cold."""
@@ -164,8 +163,12 @@ class SharedScorer:
                 self._forgotten.atexit = False
             return self._held
 
+    async def _alive(self) -> BatchingScorer:
+        held = self._held
+        return held if held is not None else await asyncio.to_thread(self._live)
+
     def __reduce__(self) -> tuple[type[SharedScorer], tuple[ModelSettings, BatchSettings]]:
-        return SharedScorer, (self.model, self.batch)
+        return SharedScorer, (replace(self.model, token=None), self.batch)
 
 
 def shared_scorer(model: ModelSettings | None = None, batch: BatchSettings | None = None) -> SharedScorer:

@@ -1,0 +1,186 @@
+"""What a ranker is set to: checked when it is made, and saved with its pipeline."""
+
+import inspect
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from haystack import default_from_dict, default_to_dict
+from haystack.utils import ComponentDevice, Secret
+
+from fr_reranker_plugin.errors import SettingsError
+from fr_reranker_plugin.scoring.ranking import TextForm
+from fr_reranker_plugin.scoring.settings import REFERENCE_MODEL, BatchSettings, DType, ModelSettings
+from haystack_integrations.components.rankers.fr_reranker import checks
+from haystack_integrations.components.rankers.fr_reranker.request import RankingRules
+
+
+class RankerParameters:
+    """The parameters of a ranker, each an attribute of the same name.
+
+    They may be changed until the model is loaded; those that concern one call only, at any time.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0915 -- a superset of SentenceTransformersSimilarityRanker, flat as YAML needs it
+        self,
+        *,
+        model: str | Path = REFERENCE_MODEL,
+        device: ComponentDevice | str | None = None,
+        token: Secret | None = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False),  # noqa: B008 -- frozen
+        top_k: int | None = 10,
+        query_prefix: str = "",
+        query_suffix: str = "",
+        document_prefix: str = "",
+        document_suffix: str = "",
+        meta_fields_to_embed: list[str] | None = None,
+        embedding_separator: str = "\n",
+        scale_score: bool = True,
+        score_threshold: float | None = None,
+        trust_remote_code: bool = False,
+        model_kwargs: dict[str, Any] | None = None,
+        tokenizer_kwargs: dict[str, Any] | None = None,
+        config_kwargs: dict[str, Any] | None = None,
+        backend: Literal["auto", "torch", "onnx", "openvino"] = "torch",
+        batch_size: int | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        max_length: int | None = None,
+        dtype: DType = "auto",
+        max_batch_tokens: int | None = None,
+        deduplicate: bool = True,
+        raise_on_failure: bool = True,
+        timeout: float | None = None,
+        score_meta_field: str | None = None,
+        return_embedding: bool = True,
+        cache_folder: str | None = None,
+    ) -> None:
+        """Note and check the parameters; nothing is read or loaded.
+
+        :param model: A Hub id, a local folder, or `"embedded"` for the small model inside this package.
+        :param device: Where the model runs. `None`: the first GPU if there is one, else the CPU.
+        :param token: Hub token for a private model; read when the model is loaded, never shown or saved.
+        :param top_k: Most documents to return; `None` returns all.
+        :param query_prefix: Text before the query.
+        :param query_suffix: Text after the query.
+        :param document_prefix: Text before each document, its metadata included.
+        :param document_suffix: Text after each document.
+        :param meta_fields_to_embed: Metadata that is read before the content; a missing or `None` value is left out.
+        :param embedding_separator: Stands between the metadata values and the content.
+        :param scale_score: Give scores in 0..1 (sigmoid) rather than raw logits. The order is the same.
+        :param score_threshold: Keep only documents with at least this score; applied before `top_k`.
+        :param trust_remote_code: Only `False`: code of a checkpoint is never run.
+        :param model_kwargs: Only `{"dtype": ...}` or `{"torch_dtype": ...}`; better say `dtype`.
+        :param tokenizer_kwargs: Only `{"model_max_length": ...}`; better say `max_length`.
+        :param config_kwargs: Only `None` or empty.
+        :param backend: Only `"auto"` or `"torch"`.
+        :param batch_size: Most pairs in one forward pass. `None`: only `max_batch_tokens` decides.
+        :param revision: Commit, tag or branch on the Hub. `None`: the pinned commit of the default model, else `main`.
+        :param local_files_only: Never ask the Hub; use the local cache.
+        :param max_length: Longest pair in tokens; longer ones are cut. `None`: 512, or the model's own limit.
+        :param dtype: Arithmetic of the model. `"auto"`: float16 on CUDA, float32 elsewhere.
+        :param max_batch_tokens: Longest pair times pairs in one forward pass; bounds the memory. `None`: 8192.
+        :param deduplicate: Keep one document of each id, at its first position; the one with the best incoming score.
+        :param raise_on_failure: If `False`, a failure of the scoring is logged, and the documents come back unranked,
+            `top_k` not applied. Wrong arguments and settings raise either way, and so does `warm_up`.
+        :param timeout: Seconds that the scoring of one call may take once the model is loaded; `None`: no limit.
+        :param score_meta_field: Metadata key under which the score that a document came with is kept.
+        :param return_embedding: If `False`, the returned documents carry no embeddings.
+        :param cache_folder: The Hub cache to use instead of the default one.
+        :raises SettingsError: If a value is not allowed. It is a `ValueError`.
+        :raises TypeError: If `token` is not a `Secret`.
+        """
+        if not isinstance(model, (str, Path)):
+            raise SettingsError(f"model must be a Hub id, a folder or 'embedded', got {model!r}")
+        self.model = str(model)
+        self.device = checks.single_device(device)
+        self.token = checks.checked_token(token)
+        self.top_k = top_k
+        self.query_prefix = query_prefix
+        self.query_suffix = query_suffix
+        self.document_prefix = document_prefix
+        self.document_suffix = document_suffix
+        self.meta_fields_to_embed = checks.field_names(meta_fields_to_embed)
+        self.embedding_separator = embedding_separator
+        self.scale_score = scale_score
+        self.score_threshold = score_threshold
+        self.trust_remote_code = trust_remote_code
+        self.model_kwargs = model_kwargs
+        self.tokenizer_kwargs = tokenizer_kwargs
+        self.config_kwargs = config_kwargs
+        self.backend = backend
+        self.batch_size = batch_size
+        self.revision = revision
+        self.local_files_only = local_files_only
+        self.max_length = max_length
+        self.dtype = dtype
+        self.max_batch_tokens = max_batch_tokens
+        self.deduplicate = deduplicate
+        self.raise_on_failure = raise_on_failure
+        self.timeout = timeout
+        self.score_meta_field = score_meta_field
+        self.return_embedding = return_embedding
+        self.cache_folder = cache_folder
+        self._check()
+
+    def model_settings(self) -> ModelSettings:
+        """Give the model and how it is loaded, in the words of the core; without the token."""
+        return ModelSettings(
+            model=self.model,
+            revision=self.revision,
+            device=None if self.device is None else self.device.to_torch_str(),
+            dtype=checks.dtype_of(self.dtype, self.model_kwargs),
+            backend=checks.supported_backend(self.backend),
+            max_length=checks.max_length_of(self.max_length, self.tokenizer_kwargs),
+            local_files_only=self.local_files_only,
+            cache_folder=self.cache_folder,
+        )
+
+    def batch_settings(self) -> BatchSettings:
+        """Give the bounds of one forward pass; those of the queue are the core's."""
+        tokens = {} if self.max_batch_tokens is None else {"max_batch_tokens": self.max_batch_tokens}
+        return BatchSettings(max_batch_size=self.batch_size, **tokens)
+
+    def ranking_rules(self) -> RankingRules:
+        """Give the rules of a call that changes none of them."""
+        form = TextForm(
+            query_prefix=self.query_prefix,
+            query_suffix=self.query_suffix,
+            document_prefix=self.document_prefix,
+            document_suffix=self.document_suffix,
+            separator=self.embedding_separator,
+        )
+        return RankingRules(
+            form=form,
+            meta_fields=self.meta_fields_to_embed,
+            top_k=self.top_k,
+            scale_score=self.scale_score,
+            score_threshold=self.score_threshold,
+            deduplicate=self.deduplicate,
+            score_meta_field=self.score_meta_field,
+            return_embedding=self.return_embedding,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the class and its parameters as plain values, for YAML and JSON.
+
+        :raises ValueError: If the token was made by `Secret.from_token`: it would be saved readably.
+        """
+        names = [name for name in inspect.signature(type(self).__init__).parameters if name != "self"]
+        return default_to_dict(self, **{name: checks.savable(getattr(self, name)) for name in names})
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Make a ranker from what `to_dict` gave."""
+        return default_from_dict(cls, data)
+
+    def _check(self) -> None:
+        checks.refuse_unsupported(self.trust_remote_code, self.config_kwargs)
+        for name in ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator"):
+            checks.check_text(name, getattr(self, name))
+        for name in ("revision", "cache_folder"):
+            checks.check_text(name, getattr(self, name), optional=True)
+        for name in ("local_files_only", "raise_on_failure"):
+            checks.check_flag(name, getattr(self, name))
+        checks.check_timeout(self.timeout)
+        self.model_settings()
+        self.batch_settings()
+        self.ranking_rules()

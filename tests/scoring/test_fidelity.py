@@ -1,0 +1,112 @@
+"""The same checkpoint gives the same numbers here as in the libraries that its card names."""
+
+import importlib.util
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from sentence_transformers import CrossEncoder as Reference
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from checkpoints import SENTENCES
+from fr_reranker_plugin import ModelSettings, shared_scorer
+from fr_reranker_plugin.collections import load_collection
+from fr_reranker_plugin.scoring.checkpoint import embedded_checkpoint
+from fr_reranker_plugin.scoring.ranking import sigmoid
+from hard_texts import HARD_TEXTS
+
+COLLECTION = Path(__file__).parents[2] / "examples" / "sample_collection"
+MODELS = ("embedded", "xlm-roberta", "camembert", "bert")
+
+
+@pytest.fixture(scope="module")
+def french_pairs():
+    """2,100 pairs: questions with passages or parts of them, and with texts that are empty, long, odd, or both long."""
+    random = Random(7)
+    collection = load_collection(COLLECTION)
+    questions, passages = list(collection.queries.values()), [one.full_text for one in collection.corpus.values()]
+
+    def passage():
+        text = random.choice(passages)
+        return text if random.random() < 0.1 else ". ".join(text.split(". ")[: random.randint(1, 2)])
+
+    pairs = [(random.choice(questions), passage()) for _ in range(1950)]
+    odd = [*HARD_TEXTS, *SENTENCES, "\n".join(SENTENCES), " ".join(passages[:8])]
+    pairs += [(random.choice(odd + questions), random.choice(odd)) for _ in range(140)]
+    return pairs + [(" ".join(questions[:60]), " ".join(passages[n : n + 10])) for n in range(10)]
+
+
+@pytest.fixture(params=MODELS)
+def folder(request, checkpoint_of):
+    return embedded_checkpoint("cross_encoder") if request.param == "embedded" else checkpoint_of(request.param)
+
+
+@pytest.fixture
+def ours(folder, french_pairs):
+    scorer = shared_scorer(ModelSettings(model=str(folder), device="cpu"))
+    logits = scorer.score(french_pairs)
+    scorer.close()
+    return logits
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_scores_equal_sentence_transformers_and_plain_transformers(folder, french_pairs, ours):
+    reference = Reference(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+    theirs = reference.predict([list(pair) for pair in french_pairs], activation_fn=torch.nn.Sigmoid())
+    assert [sigmoid(logit) for logit in ours] == pytest.approx(theirs.tolist(), abs=1e-5)
+    assert ours == pytest.approx(plain_transformers(folder, french_pairs), abs=1e-4)
+
+
+def plain_transformers(folder, pairs):
+    """Logits as the card of the reference model computes them, in batches of like lengths."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    by_length = sorted(range(len(pairs)), key=lambda at: len(pairs[at][0]) + len(pairs[at][1]))
+    logits = [0.0] * len(pairs)
+    for start in range(0, len(pairs), 16):
+        places = by_length[start : start + 16]
+        features = tokenizer(
+            [pairs[at][0] for at in places], [pairs[at][1] for at in places],
+            padding=True, truncation=True, max_length=512, return_tensors="pt",
+        )  # fmt: skip
+        with torch.no_grad():
+            for at, logit in zip(places, model(**features).logits.view(-1).tolist(), strict=True):
+                logits[at] = logit
+    return logits
+
+
+@pytest.mark.slow
+@pytest.mark.flagembedding
+@pytest.mark.filterwarnings("ignore")  # FlagEmbedding's own
+@pytest.mark.skipif(importlib.util.find_spec("FlagEmbedding") is None, reason="FlagEmbedding is not installed")
+@pytest.mark.timeout(900)
+def test_logits_equal_flag_embedding(folder, french_pairs, ours):
+    """Where it can be compared: on transformers 5 FlagEmbedding turns ids into text again and drops blank passages."""
+    from FlagEmbedding import FlagReranker
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    places = [at for at, pair in enumerate(french_pairs) if all(survives_decoding(tokenizer, text) for text in pair)]
+    assert len(places) >= 1500
+    theirs = FlagReranker(str(folder), use_fp16=False, devices="cpu", max_length=512).compute_score(
+        [list(french_pairs[at]) for at in places], normalize=False
+    )
+    assert [ours[at] for at in places] == pytest.approx(theirs, abs=1e-4)
+
+
+def survives_decoding(tokenizer, text):
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    again = tokenizer(tokenizer.decode(ids, clean_up_tokenization_spaces=False), add_special_tokens=False)["input_ids"]
+    return 0 < len(ids) < 250 and again == ids
+
+
+@pytest.mark.parametrize("batch_tokens", [64, 100_000])
+def test_a_score_does_not_depend_on_the_size_of_the_batch(tiny_model, french_pairs, batch_tokens):
+    from fr_reranker_plugin import BatchingScorer, BatchSettings, CrossEncoder
+
+    engine = CrossEncoder.load(ModelSettings(model=tiny_model, device="cpu"))
+    some = french_pairs[::25]
+    alone = [engine.forward([pair])[0] for pair in engine.encode(some)]
+    with BatchingScorer(engine, BatchSettings(max_batch_tokens=batch_tokens)) as scorer:
+        assert scorer.score(some) == pytest.approx(alone, abs=1e-4)
