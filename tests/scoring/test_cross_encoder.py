@@ -8,7 +8,7 @@ from transformers import BertConfig, BertModel, GPT2Config
 
 from checkpoints import FAMILIES, build_cross_encoder
 from fr_reranker_plugin import CrossEncoder, ModelLoadError, ModelSettings, SettingsError
-from fr_reranker_plugin.scoring.cross_encoder import resolve_device
+from fr_reranker_plugin.scoring.loading import resolve_device
 
 
 @pytest.fixture

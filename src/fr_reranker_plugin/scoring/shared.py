@@ -40,7 +40,8 @@ class _Registry:
 
     def acquire(self, model: ModelSettings, batch: BatchSettings) -> tuple[ModelSettings, BatchingScorer]:
         """Give the live scorer of `model`, loading it if this is the first holder; a failed load is not kept."""
-        from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder, resolve_device
+        from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder
+        from fr_reranker_plugin.scoring.loading import resolve_device
 
         if self._parent_had_models:
             raise ScorerClosedError(FORKED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, cast
 
 from fr_reranker_plugin.errors import ModelLoadError, SettingsError
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
@@ -55,24 +55,15 @@ class PairTokenizer:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> None:
-        from tokenizers import Tokenizer
-
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            raise ModelLoadError(
-                f"{type(tokenizer).__name__} is not a fast tokenizer; save the model with a tokenizer.json"
-            )
         self.max_length = max_length
         self.pad_token_id: int = tokenizer.pad_token_id or 0
         self.uses_type_ids: bool = "token_type_ids" in tokenizer.model_input_names
         self._keeps_end: bool = tokenizer.truncation_side == "left"
-        self._tokenizer = Tokenizer.from_str(backend.to_str())
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+        self._tokenizer = private_copy(tokenizer)
         self._template = _read_template(self._tokenizer)
 
     @classmethod
-    def load(cls, folder: Path, config: PretrainedConfig, *, max_length: int | None) -> PairTokenizer:
+    def load(cls, folder: Path, config: PretrainedConfig, *, max_length: int | None) -> Self:
         """Load the tokenizer of a checkpoint.
 
         :param folder: The checkpoint.
@@ -84,9 +75,7 @@ class PairTokenizer:
 
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
         limit = min(position_limit(config), tokenizer.model_max_length)
-        if max_length is not None and max_length > limit:
-            raise SettingsError(f"max_length={max_length} is above the {limit} tokens that this model can read")
-        return cls(tokenizer, max_length=min(DEFAULT_MAX_LENGTH, limit) if max_length is None else max_length)
+        return cls(tokenizer, max_length=allowed_length(max_length, limit=limit))
 
     def encode(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
         """Tokenise `pairs`, one result each, in order.
@@ -95,7 +84,9 @@ class PairTokenizer:
 
         :raises SettingsError: If a query or a passage is not a string.
         """
-        texts = [(_utf8("query", query, i), _utf8("passage", passage, i)) for i, (query, passage) in enumerate(pairs)]
+        texts = [
+            (_checked("query", query, i), _checked("passage", passage, i)) for i, (query, passage) in enumerate(pairs)
+        ]
         distinct = list(dict.fromkeys(text for pair in texts for text in pair))
         encodings = self._tokenizer.encode_batch_fast(distinct, add_special_tokens=False)
         ids = {text: encoding.ids for text, encoding in zip(distinct, encodings, strict=True)}
@@ -110,6 +101,24 @@ class PairTokenizer:
 
     def _cut(self, ids: list[int], length: int) -> list[int]:
         return ids[len(ids) - length :] if self._keeps_end else ids[:length]
+
+
+def private_copy(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """Copy what does the work in a fast tokenizer, so that nobody else changes its settings; it neither cuts nor pads.
+
+    :raises ModelLoadError: If the tokenizer is not a fast one.
+    """
+    from tokenizers import Tokenizer
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelLoadError(
+            f"{type(tokenizer).__name__} is not a fast tokenizer; save the model with a tokenizer.json"
+        )
+    copy = Tokenizer.from_str(backend.to_str())
+    copy.no_padding()
+    copy.no_truncation()
+    return copy
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
@@ -153,6 +162,18 @@ def _read_template(tokenizer: Tokenizer) -> _Template:
     return template
 
 
+def allowed_length(wanted: int | None, *, limit: int) -> int:
+    """Give the length to cut at, in tokens: the one that is wanted, or else 512, or the model's limit if that is less.
+
+    :raises SettingsError: If more is wanted than the model can read.
+    """
+    if wanted is None:
+        return min(DEFAULT_MAX_LENGTH, limit)
+    if wanted > limit:
+        raise SettingsError(f"max_length={wanted} is above the {limit} tokens that this model can read")
+    return wanted
+
+
 def position_limit(config: PretrainedConfig) -> int:
     """Give the longest input in tokens that a model has positions for.
 
@@ -164,11 +185,16 @@ def position_limit(config: PretrainedConfig) -> int:
     return positions
 
 
-def _utf8(name: str, text: object, position: int) -> str:
-    if not isinstance(text, str):
-        raise SettingsError(f"the {name} of pair {position} must be a string, got {type(text).__name__}")
+def encodable(text: str) -> str:
+    """Give the text with lone surrogates (half characters, from broken files) as question marks: UTF-8 has none."""
     try:
         text.encode()
     except UnicodeEncodeError:
         return text.encode(errors="replace").decode()
     return text
+
+
+def _checked(name: str, text: object, position: int) -> str:
+    if not isinstance(text, str):
+        raise SettingsError(f"the {name} of pair {position} must be a string, got {type(text).__name__}")
+    return encodable(text)

@@ -1,0 +1,134 @@
+"""`fr-reranker info`: which model would run, where it lies, and with what."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
+from fr_reranker_plugin.cli.printing import one_line, print_json, results
+from fr_reranker_plugin.errors import ModelLoadError, SettingsError
+from fr_reranker_plugin.scoring.settings import EMBEDDED
+
+if TYPE_CHECKING:
+    from fr_reranker_plugin.scoring.settings import ModelSettings
+
+_PACKAGES: Final = (
+    "fr-reranker-plugin",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "huggingface-hub",
+    "haystack-ai",
+    "langchain-core",
+    "faiss-cpu",
+    "faiss-gpu",
+    "onnxruntime",
+)
+
+
+@with_model_options
+def info(
+    options: ModelOptions,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Say which model would run, where it lies, and with what; asks no network and loads no weights.
+
+    The exit code is 1 if the model cannot be used; 'problem' says why. A Hub model that is not cached yet is no
+    problem: the first use fetches it.
+    """
+    import torch
+
+    from fr_reranker_plugin.cli.scoring import silence_libraries
+    from fr_reranker_plugin.scoring.loading import resolve_device
+
+    silence_libraries()
+    settings = resolve_device(options.model_settings())
+    facts = {
+        **_checkpoint_facts(settings),
+        "device": settings.device,
+        "dtype": settings.dtype,
+        "backend": settings.backend,
+        "max_batch_tokens": options.batch_settings().for_device(settings.device).max_batch_tokens,
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), **_installed_versions()},
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        _print_table(facts)
+    if facts["problem"] is not None:
+        raise typer.Exit(1)
+
+
+def _checkpoint_facts(settings: ModelSettings) -> dict[str, Any]:
+    from fr_reranker_plugin.scoring.checkpoint import cached_snapshot, find_checkpoint
+    from fr_reranker_plugin.scoring.cross_encoder import check_architecture
+    from fr_reranker_plugin.scoring.loading import load_config
+    from fr_reranker_plugin.scoring.tokenization import PairTokenizer
+
+    source = _source_of(settings)
+    facts: dict[str, Any] = {
+        "model": settings.model,
+        "revision": settings.pinned_revision,
+        "source": source,
+        **dict.fromkeys(("cached", "folder", "architecture", "max_length", "problem")),
+    }
+    try:
+        folder = cached_snapshot(settings) if source == "hub" else find_checkpoint(settings)
+        if source == "hub":
+            facts["cached"] = folder is not None
+        if folder is not None:
+            facts["folder"] = str(folder)
+            config = load_config(folder)
+            facts["architecture"] = ", ".join(config.architectures or []) or config.model_type
+            check_architecture(config, folder)
+            facts["max_length"] = PairTokenizer.load(folder, config, max_length=settings.max_length).max_length
+    except (ModelLoadError, SettingsError) as error:
+        facts["problem"] = str(error)
+    return facts
+
+
+def _source_of(settings: ModelSettings) -> str:
+    """Tell where the model comes from: embedded, a folder, or the Hub."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, not listed
+
+    if settings.model == EMBEDDED:
+        return EMBEDDED
+    if Path(settings.model).expanduser().is_dir():
+        return "folder"
+    try:
+        validate_repo_id(settings.model)
+    except HFValidationError:
+        return "folder"
+    return "hub"
+
+
+def _installed_versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _print_table(facts: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    versions = facts["versions"]
+    for name, value in [*((n, v) for n, v in facts.items() if n != "versions"), *versions.items()]:
+        if value is not None:
+            shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+            table.add_row(name.replace("_", " "), one_line(shown))
+    results().print(table)

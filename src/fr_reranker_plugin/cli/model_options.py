@@ -1,0 +1,84 @@
+"""The options that say which model is used, and how: the same for every command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any, cast, get_type_hints
+
+import typer
+
+from fr_reranker_plugin.scoring.settings import EMBEDDED, BatchSettings, DType, ModelSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """What was chosen on the command line; each field is one option.
+
+    :raises SettingsError: If a value is not allowed.
+    """
+
+    model: Annotated[
+        str, typer.Option(help="'embedded', a folder, or a model of the Hugging Face Hub.", rich_help_panel="Model")
+    ] = EMBEDDED
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch on the Hub.", rich_help_panel="Model")] = (
+        None
+    )
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, cuda:1 or mps; default: a GPU if there is one.", rich_help_panel="Model"),
+    ] = None
+    dtype: Annotated[
+        str, typer.Option(help="auto, float32, float16 or bfloat16; auto suits the device.", rich_help_panel="Model")
+    ] = "auto"
+    max_length: Annotated[
+        int | None, typer.Option(help="Longest pair in tokens; longer ones are cut.", rich_help_panel="Model")
+    ] = None
+    max_batch_tokens: Annotated[
+        int | None, typer.Option(help="Tokens in one forward pass; less needs less memory.", rich_help_panel="Model")
+    ] = None
+    local_files_only: Annotated[
+        bool, typer.Option("--local-files-only", help="Never ask the Hub.", rich_help_panel="Model")
+    ] = False
+
+    def __post_init__(self) -> None:
+        self.model_settings()
+        self.batch_settings()
+
+    def model_settings(self) -> ModelSettings:
+        """Give the settings of the cross-encoder."""
+        return ModelSettings(
+            model=self.model,
+            revision=self.revision,
+            device=self.device,
+            dtype=cast("DType", self.dtype),  # the settings check it
+            max_length=self.max_length,
+            local_files_only=self.local_files_only,
+        )
+
+    def batch_settings(self) -> BatchSettings:
+        """Give the settings of the batches."""
+        return BatchSettings(max_batch_tokens=self.max_batch_tokens)
+
+
+def with_model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the options of `ModelOptions`, which it receives as its first argument."""
+    hints = get_type_hints(ModelOptions, include_extras=True)
+    shared = [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        for field in fields(ModelOptions)
+    ]
+    own = list(signature(command, eval_str=True).parameters.values())[1:]
+    parameters = [*(parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own), *shared]
+
+    @wraps(command)
+    def with_options(**values: Any) -> None:  # noqa: ANN401 -- typer reads the types from the signature below
+        options = ModelOptions(**{field.name: values.pop(field.name) for field in fields(ModelOptions)})
+        command(options, **values)
+
+    del with_options.__wrapped__  # typer would read the types of the inner function
+    with_options.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what `signature` looks for
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options

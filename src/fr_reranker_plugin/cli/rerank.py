@@ -1,0 +1,104 @@
+"""`fr-reranker rerank`: order passages by their relevance to a query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
+from fr_reranker_plugin.cli.passages import InputPassage, PassageFormat, read_passages
+from fr_reranker_plugin.cli.printing import note, one_line, print_json_list, results
+from fr_reranker_plugin.errors import SettingsError
+
+
+@with_model_options
+def rerank(  # noqa: PLR0913 -- each parameter is an option of the command
+    options: ModelOptions,
+    query: Annotated[str, typer.Argument(help="The question, in one argument.")],
+    file: Annotated[str, typer.Argument(help="A file, a BEIR folder, or - for standard input.")] = "-",
+    *,
+    passage_format: Annotated[
+        PassageFormat, typer.Option("--format", help="How the passages are written; auto looks.")
+    ] = PassageFormat.AUTO,
+    top_k: Annotated[int | None, typer.Option(min=1, help="How many to keep; default: all.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Keep scores of at least this much.")] = None,
+    raw_scores: Annotated[
+        bool, typer.Option("--raw-scores", help="Logits instead of scores from 0 to 1; --threshold too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list, one object a line.")] = False,
+) -> None:
+    """Order passages by their relevance to a query, best first.
+
+    Passages are read from text lines, a JSON list, JSON lines (objects with 'text', 'content' or 'page_content', and
+    perhaps 'title' and 'id'), or a BEIR corpus.
+    """
+    from fr_reranker_plugin.scoring.settings import check_threshold
+
+    if not query.strip():
+        raise SettingsError("the query must have text, got an empty one; put the question into quotes")
+    check_threshold(threshold)
+    passages = read_passages(file, passage_format)
+    if not passages:
+        note(f"no passages in {file}; nothing to rerank")
+    rows = _rows(options, query, passages, top_k=top_k, threshold=threshold, raw_scores=raw_scores)
+    if as_json:
+        print_json_list(rows)
+    else:
+        _print_table(rows, title="logit" if raw_scores else "score")
+
+
+def _rows(
+    options: ModelOptions,
+    query: str,
+    passages: Sequence[InputPassage],
+    *,
+    top_k: int | None,
+    threshold: float | None,
+    raw_scores: bool,
+) -> list[dict[str, Any]]:
+    """Score the passages and describe those that are kept, best first; no passages load no model."""
+    from fr_reranker_plugin.cli.scoring import opened_scorer, score_candidates
+    from fr_reranker_plugin.scoring.ranking import Candidates, rank_by_score
+
+    if not passages:
+        return []
+    candidates = Candidates.from_passages(
+        query, [passage.text if passage.text.strip() else None for passage in passages]
+    )
+    with opened_scorer(options) as scorer:
+        [scored] = score_candidates(scorer, [candidates])
+    best = rank_by_score(scored.logits, top_k=top_k, score_threshold=threshold, scale_score=not raw_scores)
+    return [
+        {
+            "rank": rank,
+            "index": ranked.index,
+            "id": passages[ranked.index].id,
+            "score": ranked.score,
+            "logit": ranked.logit,
+            "truncated": ranked.index in scored.truncated,
+            "text": passages[ranked.index].text,
+        }
+        for rank, ranked in enumerate(best, start=1)
+    ]
+
+
+def _print_table(rows: Sequence[dict[str, Any]], *, title: str) -> None:
+    from rich.table import Table
+
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, expand=True)
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("index" if all(row["id"] is None for row in rows) else "id")
+    table.add_column("passage", ratio=1, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        name = row["index"] if row["id"] is None else row["id"]
+        cut = "*" if row["truncated"] else ""
+        table.add_row(f"{row['rank']}", f"{row['score']:.4f}{cut}", one_line(str(name)), one_line(row["text"]))
+    results().print(table)
+    cut = sum(row["truncated"] for row in rows)
+    if cut:
+        note(f"{cut} of {len(rows)} passages are longer than the model reads, and their ends were not seen (marked *)")

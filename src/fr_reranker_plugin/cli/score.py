@@ -1,0 +1,102 @@
+"""`fr-reranker score`: one score per (query, passage) pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
+from fr_reranker_plugin.cli.printing import note, print_json_list
+from fr_reranker_plugin.cli.source import Source, read_source
+
+_FIELDS: Final = ("query", "passage")
+_EXPECTED: Final = "an object with the strings 'query' and 'passage'"
+
+
+class PairFormat(StrEnum):
+    """How pairs are written."""
+
+    AUTO = "auto"
+    JSONL = "jsonl"
+    TSV = "tsv"
+
+
+@with_model_options
+def score(
+    options: ModelOptions,
+    file: Annotated[str, typer.Argument(help="A file, or - for standard input.")] = "-",
+    *,
+    pair_format: Annotated[
+        PairFormat, typer.Option("--format", help="How the pairs are written; auto looks.")
+    ] = PairFormat.AUTO,
+    raw_scores: Annotated[bool, typer.Option("--raw-scores", help="Logits instead of scores from 0 to 1.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list, one object a line.")] = False,
+) -> None:
+    """Score pairs of a query and a passage, one line each, in the order of the file.
+
+    Pairs are JSON lines ({"query": …, "passage": …}) or two columns with a tab between them.
+    """
+    source = read_source(file)
+    pairs = read_pairs(source, pair_format)
+    if not pairs:
+        note(f"no pairs in {file}; nothing to score")
+    rows = _rows(options, pairs)
+    if as_json:
+        print_json_list(rows)
+        return
+    for row in rows:
+        print(f"{row['logit' if raw_scores else 'score']:.9g}")
+
+
+def read_pairs(source: Source, form: PairFormat = PairFormat.AUTO) -> list[tuple[str, str]]:
+    """Read all pairs.
+
+    :raises CollectionError: If a line is malformed.
+    """
+    if form is PairFormat.AUTO:
+        is_json = Path(source.name).suffix.lower() in (".jsonl", ".ndjson") or source.text.lstrip().startswith("{")
+        form = PairFormat.JSONL if is_json else PairFormat.TSV
+    return _read_json_lines(source) if form is PairFormat.JSONL else _read_columns(source)
+
+
+def _read_json_lines(source: Source) -> list[tuple[str, str]]:
+    pairs = []
+    for number, row in source.json_lines(expected=_EXPECTED):
+        if not isinstance(row, dict):
+            raise source.error(number, _EXPECTED, type(row).__name__)
+        for name in _FIELDS:
+            if not isinstance(row.get(name), str):
+                found = f"{name!r} of type {type(row[name]).__name__}" if name in row else f"no {name!r}"
+                raise source.error(number, _EXPECTED, found)
+        pairs.append((row["query"], row["passage"]))
+    return pairs
+
+
+def _read_columns(source: Source) -> list[tuple[str, str]]:
+    pairs = []
+    for number, line in source.lines():
+        columns = line.split("\t")
+        if len(columns) != len(_FIELDS):
+            raise source.error(number, "2 columns with a tab between them (query, passage)", str(len(columns)))
+        pairs.append((columns[0], columns[1]))
+    return pairs
+
+
+def _rows(options: ModelOptions, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Score the pairs; a passage without text gets the lowest score and is not shown to the model."""
+    from fr_reranker_plugin.cli.scoring import opened_scorer, score_candidates
+    from fr_reranker_plugin.scoring.ranking import Candidates, sigmoid
+
+    if not pairs:
+        return []
+    groups = [Candidates.from_passages(query, [passage if passage.strip() else None]) for query, passage in pairs]
+    with opened_scorer(options) as scorer:
+        scored = score_candidates(scorer, groups)
+    return [
+        {"index": index, "score": sigmoid(one.logits[0]), "logit": one.logits[0], "truncated": bool(one.truncated)}
+        for index, one in enumerate(scored)
+    ]

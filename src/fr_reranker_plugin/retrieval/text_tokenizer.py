@@ -1,0 +1,55 @@
+"""Turn single texts into token ids, for a bi-encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from fr_reranker_plugin.errors import ModelLoadError
+from fr_reranker_plugin.scoring.tokenization import allowed_length, encodable, position_limit, private_copy
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+
+class TextTokenizer:
+    """A tokenizer of texts, set once, so that any number of threads may use it; see `PairTokenizer` for the reason.
+
+    :param tokenizer: A fast tokenizer, as transformers loads it.
+    :param max_length: Longest text in tokens, special tokens included; longer ones are cut.
+    :raises ModelLoadError: If the tokenizer is not a fast one.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> None:
+        self.max_length = max_length
+        self.pad_token_id: int = tokenizer.pad_token_id or 0
+        self._tokenizer = private_copy(tokenizer)
+        self._tokenizer.enable_truncation(max_length, direction=tokenizer.truncation_side)
+
+    @classmethod
+    def load(cls, folder: Path, config: PretrainedConfig, *, max_length: int | None, meant_for: int | None) -> Self:
+        """Load the tokenizer of a checkpoint.
+
+        :param folder: The checkpoint.
+        :param config: Its configuration, for the number of positions.
+        :param max_length: The length asked for; `None` takes 512, or less where the model is meant for less.
+        :param meant_for: The length that the checkpoint itself names, if it does.
+        :raises ModelLoadError: If the model has no positions, and so is not an encoder like BERT.
+        :raises SettingsError: If `max_length` is above what the model can read.
+        """
+        from transformers import AutoTokenizer
+
+        if not hasattr(config, "max_position_embeddings"):
+            raise ModelLoadError(f"{folder}: expected a text encoder like BERT, found the family {config.model_type!r}")
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+        limit = min(position_limit(config), tokenizer.model_max_length)
+        length = allowed_length(max_length, limit=limit)
+        return cls(tokenizer, max_length=min(length, meant_for or length) if max_length is None else length)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Give the token ids of each text, special tokens included, in order.
+
+        Half characters (lone surrogates, from broken files) become question marks; UTF-8 has no place for them.
+        """
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast([encodable(text) for text in texts])]

@@ -1,0 +1,122 @@
+"""Where a model runs, and how its configuration and weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from fr_reranker_plugin.errors import ModelLoadError, SettingsError
+from fr_reranker_plugin.scoring.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers.models.auto.auto_factory import _BaseAutoModelClass
+
+
+def resolve_device(settings: ModelSettings) -> ModelSettings:
+    """Replace `None` and `"auto"` by what this machine has, so that equal choices compare equal.
+
+    :raises SettingsError: If the device is unknown or not here, or the dtype is not for it.
+    """
+    import torch
+
+    try:
+        device = torch.device(settings.device or _best_device())
+    except RuntimeError as error:
+        raise SettingsError(f"device must be like 'cpu', 'cuda:0' or 'mps', got {settings.device!r}") from error
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", 0)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(f"device {str(device)!r} is not here: torch sees {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise SettingsError("device 'mps' is not here: torch was built without it or this is not Apple hardware")
+    dtype = settings.dtype
+    if dtype == "auto":
+        dtype = "float16" if device.type == "cuda" else "float32"
+    if dtype == "float16" and device.type == "cpu":
+        raise SettingsError(
+            "dtype 'float16' is slow and inexact on a CPU; use 'float32', or 'bfloat16' on AMX hardware"
+        )
+    return replace(settings, device=str(device), dtype=dtype, backend="torch")
+
+
+def load_config(folder: Path) -> PretrainedConfig:
+    """Read the configuration of a checkpoint; code that it may bring along is not run.
+
+    :raises ModelLoadError: If it is not a configuration that transformers knows.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError, KeyError) as error:
+        raise ModelLoadError(f"{folder / 'config.json'} is not a configuration we can use: {error}") from error
+    return cast("PretrainedConfig", config)
+
+
+def load_weights(
+    auto_class: type[_BaseAutoModelClass],
+    folder: Path,
+    config: PretrainedConfig,
+    settings: ModelSettings,
+    *,
+    not_needed: str | None = None,
+    **options: Any,  # noqa: ANN401 -- handed on to the model's constructor as they are
+) -> PreTrainedModel:
+    """Load a model for inference, on its device and in its dtype.
+
+    :param auto_class: The transformers class that knows which model fits `config`.
+    :param settings: `device` and `dtype` are used, and must be resolved.
+    :param not_needed: Weights whose names start like this may be missing; nothing reads them.
+    :param options: More arguments for the model.
+    :raises ModelLoadError: If weights are damaged, or missing and would be random.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        with without_progress_bars():
+            loaded: tuple[PreTrainedModel, dict[str, Any]] = auto_class.from_pretrained(
+                folder,
+                config=config,
+                dtype=getattr(torch, settings.dtype),
+                local_files_only=True,
+                output_loading_info=True,
+                **options,
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelLoadError(f"the weights in {folder} cannot be read: {error}") from error
+    model, report = loaded
+    missing = sorted(name for name in report["missing_keys"] if not_needed is None or not name.startswith(not_needed))
+    if missing:
+        raise ModelLoadError(
+            f"the weights in {folder} lack {', '.join(missing[:5])}; they would be random. Save the whole model again"
+        )
+    model.to(settings.device)  # type: ignore[arg-type]  # transformers wraps torch's own signature
+    model.requires_grad_(requires_grad=False).train(mode=False)
+    return model
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep the bars that transformers draws for every checkpoint out of the caller's standard error."""
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _best_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda:0"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
