@@ -1,6 +1,7 @@
 """The same checkpoint gives the same numbers here as in the libraries that its card names."""
 
 import importlib.util
+import json
 from pathlib import Path
 from random import Random
 
@@ -17,6 +18,7 @@ from fr_reranker_plugin.scoring.ranking import sigmoid
 from hard_texts import HARD_TEXTS
 
 COLLECTION = Path(__file__).parents[2] / "examples" / "sample_collection"
+GOLDEN = Path(__file__).with_name("golden_scores.jsonl")
 MODELS = ("embedded", "xlm-roberta", "camembert", "bert")
 
 
@@ -110,3 +112,13 @@ def test_a_score_does_not_depend_on_the_size_of_the_batch(tiny_model, french_pai
     alone = [engine.forward([pair])[0] for pair in engine.encode(some)]
     with BatchingScorer(engine, BatchSettings(max_batch_tokens=batch_tokens)) as scorer:
         assert scorer.score(some) == pytest.approx(alone, abs=1e-4)
+
+
+def test_the_embedded_model_keeps_the_scores_that_were_written_down():
+    """A change of a library or of the weights shows here first; `golden_scores.jsonl` is written when weights change."""
+    rows = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()]
+    scorer = shared_scorer(ModelSettings(model="embedded", device="cpu"))
+    logits = scorer.score([(row["query"], row["passage"]) for row in rows])
+    scorer.close()
+    assert len(rows) == 20
+    assert logits == pytest.approx([row["logit"] for row in rows], abs=1e-3)

@@ -170,3 +170,21 @@ def test_a_forked_child_is_told_what_to_do_instead_of_hanging(tiny_model):
     assert "'spawn' method" in answers.get()
     assert "'spawn' method" in answers.get()
     handle.close()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_model_left")
+def test_32_threads_with_200_calls_each_get_the_serial_answers_of_a_real_model(tiny_model):
+    handle = shared_scorer(ModelSettings(model=tiny_model))
+    pairs = [("Où voter ?", f"À la mairie, salle {number}. " * (number % 5 + 1)) for number in range(50)]
+    serial = [handle.score([pair])[0] for pair in pairs]
+    barrier = threading.Barrier(32)
+
+    def ask(thread):
+        barrier.wait(TIMEOUT)
+        places = [(thread + 7 * call) % len(pairs) for call in range(200)]
+        return max(abs(handle.score([pairs[place]])[0] - serial[place]) for place in places)
+
+    with ThreadPoolExecutor(32) as pool:
+        assert max(pool.map(ask, range(32))) <= 1e-5
+    handle.close()
