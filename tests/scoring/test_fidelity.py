@@ -115,7 +115,7 @@ def test_a_score_does_not_depend_on_the_size_of_the_batch(tiny_model, french_pai
 
 
 def test_the_embedded_model_keeps_the_scores_that_were_written_down():
-    """A change of a library or of the weights shows here first; `golden_scores.jsonl` is written when weights change."""
+    """A change of a library or of the weights shows here first; the file is written anew with new weights."""
     rows = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()]
     scorer = shared_scorer(ModelSettings(model="embedded", device="cpu"))
     logits = scorer.score([(row["query"], row["passage"]) for row in rows])
