@@ -8,7 +8,8 @@ from transformers import BertConfig, BertModel, GPT2Config
 
 from checkpoints import FAMILIES, build_cross_encoder
 from fr_reranker_plugin import CrossEncoder, ModelLoadError, ModelSettings, SettingsError
-from fr_reranker_plugin.scoring.loading import resolve_device
+from fr_reranker_plugin.scoring.loading import resolve_settings
+from fr_reranker_plugin.scoring.settings import REFERENCE_REVISION
 
 
 @pytest.fixture
@@ -99,26 +100,30 @@ def test_a_length_above_the_limit_is_refused_at_load(tiny_model):
 
 
 def test_device_and_dtype_are_resolved_to_what_this_machine_has():
-    on_cpu = resolve_device(ModelSettings(device="cpu"))
+    on_cpu = resolve_settings(ModelSettings(device="cpu"))
     assert (on_cpu.device, on_cpu.dtype, on_cpu.backend) == ("cpu", "float32", "torch")
-    assert resolve_device(on_cpu) == on_cpu
+    assert resolve_settings(on_cpu) == on_cpu
+
+
+def test_the_pinned_revision_means_the_same_whether_it_is_named_or_not():
+    assert resolve_settings(ModelSettings()) == resolve_settings(ModelSettings(revision=REFERENCE_REVISION))
 
 
 def test_half_precision_on_a_cpu_is_refused_with_the_alternative():
     with pytest.raises(SettingsError, match="float16.*float32"):
-        resolve_device(ModelSettings(device="cpu", dtype="float16"))
+        resolve_settings(ModelSettings(device="cpu", dtype="float16"))
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "warp"])
 def test_a_device_that_does_not_exist_is_named(device):
     with pytest.raises(SettingsError, match=device):
-        resolve_device(ModelSettings(device=device))
+        resolve_settings(ModelSettings(device=device))
 
 
 def test_a_cuda_device_that_is_not_here_says_how_many_there_are():
     number = torch.cuda.device_count() + 7
     with pytest.raises(SettingsError, match=f"cuda:{number}.*torch sees"):
-        resolve_device(ModelSettings(device=f"cuda:{number}"))
+        resolve_settings(ModelSettings(device=f"cuda:{number}"))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +132,7 @@ def test_a_cuda_device_that_is_not_here_says_how_many_there_are():
 def test_the_device_that_was_asked_for_is_used_where_there_are_two(monkeypatch, count, index, chosen):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    resolved = resolve_device(ModelSettings(device=index))
+    resolved = resolve_settings(ModelSettings(device=index))
     assert (resolved.device, resolved.dtype) == (chosen, "float16")
 
 

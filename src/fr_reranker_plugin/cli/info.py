@@ -45,10 +45,10 @@ def info(
     import torch
 
     from fr_reranker_plugin.cli.scoring import silence_libraries
-    from fr_reranker_plugin.scoring.loading import resolve_device
+    from fr_reranker_plugin.scoring.loading import resolve_settings
 
     silence_libraries()
-    settings = resolve_device(options.model_settings())
+    settings = resolve_settings(options.model_settings())
     facts = {
         **_checkpoint_facts(settings),
         "device": settings.device,

@@ -16,7 +16,7 @@ from fr_reranker_plugin.errors import ModelLoadError, ScoringError, SettingsErro
 from fr_reranker_plugin.retrieval.encoder_files import EncoderFiles, Pooling, Prefixes
 from fr_reranker_plugin.retrieval.text_tokenizer import TextTokenizer
 from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
-from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_device
+from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_settings
 from fr_reranker_plugin.scoring.settings import EMBEDDED, BatchSettings, ModelSettings
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class TextEncoder:
         :raises ModelLoadError: If it cannot be found, lacks weights, or pools in a way that is not supported.
         :raises SettingsError: If the device, dtype or length cannot be used here.
         """
-        settings = resolve_device(settings or ModelSettings(model=EMBEDDED))
+        settings = resolve_settings(settings or ModelSettings(model=EMBEDDED))
         folder = find_checkpoint(settings, embedded="bi_encoder")
         files = EncoderFiles(folder)
         pooling = files.pooling()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self, cast
 
 from fr_reranker_plugin.errors import ModelLoadError
 from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
-from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_device
+from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_settings
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
 from fr_reranker_plugin.scoring.settings import ModelSettings
 from fr_reranker_plugin.scoring.tokenization import PairTokenizer
@@ -47,7 +47,7 @@ class CrossEncoder:
         """
         from transformers import AutoModelForSequenceClassification
 
-        settings = resolve_device(settings)
+        settings = resolve_settings(settings)
         folder = find_checkpoint(settings)
         config = load_config(folder)
         check_architecture(config, folder)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 
-def resolve_device(settings: ModelSettings) -> ModelSettings:
+def resolve_settings(settings: ModelSettings) -> ModelSettings:
     """Replace `None` and `"auto"` by what this machine has, so that equal choices compare equal.
 
     :raises SettingsError: If the device is unknown or not here, or the dtype is not for it.
@@ -40,7 +40,7 @@ def resolve_device(settings: ModelSettings) -> ModelSettings:
         raise SettingsError(
             "dtype 'float16' is slow and inexact on a CPU; use 'float32', or 'bfloat16' on AMX hardware"
         )
-    return replace(settings, device=str(device), dtype=dtype, backend="torch")
+    return replace(settings, device=str(device), dtype=dtype, backend="torch", revision=settings.pinned_revision)
 
 
 def load_config(folder: Path) -> PretrainedConfig:

@@ -41,11 +41,11 @@ class _Registry:
     def acquire(self, model: ModelSettings, batch: BatchSettings) -> tuple[ModelSettings, BatchingScorer]:
         """Give the live scorer of `model`, loading it if this is the first holder; a failed load is not kept."""
         from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder
-        from fr_reranker_plugin.scoring.loading import resolve_device
+        from fr_reranker_plugin.scoring.loading import resolve_settings
 
         if self._parent_had_models:
             raise ScorerClosedError(FORKED)
-        key = resolve_device(model)
+        key = resolve_settings(model)
         batch = batch.for_device(key.device)
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
