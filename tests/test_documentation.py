@@ -23,7 +23,7 @@ def run_python(*arguments):
     )
 
 
-@pytest.mark.parametrize("block", code_blocks())
+@pytest.mark.parametrize("block", list(code_blocks()))
 def test_the_code_in_readme_and_docs_runs(block, tmp_path):
     script = tmp_path / "block.py"
     script.write_text(block)
