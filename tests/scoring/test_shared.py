@@ -3,6 +3,8 @@ import copy
 import logging
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -188,3 +190,15 @@ def test_32_threads_with_200_calls_each_get_the_serial_answers_of_a_real_model(t
     with ThreadPoolExecutor(32) as pool:
         assert max(pool.map(ask, range(32))) <= 1e-5
     handle.close()
+
+
+def test_a_script_that_closes_nothing_ends_cleanly(tiny_model):
+    code = f"""
+from fr_reranker_plugin import BatchingScorer, CrossEncoder, ModelSettings, shared_scorer
+settings = ModelSettings(model={tiny_model!r}, device="cpu")
+handle, scorer = shared_scorer(settings), BatchingScorer(CrossEncoder.load(settings))
+print(len(handle.score([("q", "p")] * 300)), len(scorer.score([("q", "p")])))
+"""
+    for _ in range(3):
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert (ended.returncode, ended.stdout.split(), ended.stderr) == (0, ["300", "1"], "")

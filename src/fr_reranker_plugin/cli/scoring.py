@@ -69,12 +69,8 @@ def score_candidates(scorer: Scorer, groups: Sequence[Candidates], *, label: str
 
 def score_pairs(scorer: Scorer, pairs: Sequence[Pair], *, label: str = "scoring") -> Logits:
     """Score `pairs`; the positions of those that were cut come along."""
-    logits: list[float] = []
-    truncated: list[int] = []
-    for answer in in_parts(scorer.score, pairs, label=label):
-        truncated += [len(logits) + place for place in getattr(answer, "truncated", ())]
-        logits += answer
-    return Logits(logits, truncated=truncated)
+    parts = in_parts(scorer.score, pairs, label=label)
+    return Logits.joined([Logits(part, truncated=getattr(part, "truncated", ())) for part in parts])
 
 
 def in_parts(call: Callable[[Sequence[Item]], Answer], items: Sequence[Item], *, label: str) -> Iterator[Answer]:

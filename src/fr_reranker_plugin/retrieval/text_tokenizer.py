@@ -22,9 +22,9 @@ class TextTokenizer:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> None:
+        self._tokenizer = private_copy(tokenizer)
         self.max_length = max_length
         self.pad_token_id: int = tokenizer.pad_token_id or 0
-        self._tokenizer = private_copy(tokenizer)
         self._tokenizer.enable_truncation(max_length, direction=tokenizer.truncation_side)
 
     @classmethod

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from time import monotonic
-from types import TracebackType
 from typing import Final, Self
 
 from fr_reranker_plugin.errors import DeadlineExceededError, OverloadedError, ScorerClosedError
@@ -21,6 +22,8 @@ from fr_reranker_plugin.scoring.scorer import EncodedPair, Engine, Logits, Pair
 from fr_reranker_plugin.scoring.settings import BatchSettings
 
 logger = logging.getLogger(__name__)
+
+_open_scorers: Final[weakref.WeakSet[BatchingScorer]] = weakref.WeakSet()
 
 FORKED: Final = (
     "this process was forked from one that had loaded a model; the model's threads live in the parent only. "
@@ -50,6 +53,7 @@ class BatchingScorer:
         self._tokenizer_pool = ThreadPoolExecutor(1, thread_name_prefix="fr-reranker-tokenizer")
         self._worker = threading.Thread(target=self._work, name="fr-reranker-scorer", daemon=True)
         self._worker.start()
+        _open_scorers.add(self)
 
     def score(self, pairs: Sequence[Pair], *, timeout: float | None = None) -> Logits:
         """Give one raw logit per pair, in order; blocks the calling thread.
@@ -74,7 +78,7 @@ class BatchingScorer:
         finally:
             for future in in_flight:
                 future.cancel()
-        return _join(answers)
+        return Logits.joined(answers)
 
     async def ascore(self, pairs: Sequence[Pair], *, timeout: float | None = None) -> Logits:
         """Give one raw logit per pair, in order, without blocking the event loop.
@@ -103,7 +107,7 @@ class BatchingScorer:
         finally:
             for future in in_flight:
                 future.cancel()
-        return _join(answers)
+        return Logits.joined(answers)
 
     def snapshot(self) -> Snapshot:
         """Counters since the start, and what waits now."""
@@ -119,6 +123,11 @@ class BatchingScorer:
         if self._process == os.getpid() and threading.current_thread() is not self._worker:
             self._worker.join()
         self._tokenizer_pool.shutdown(wait=False)
+
+    def abandon(self) -> None:
+        """Fail what is queued and stop after the batch that is running."""
+        self._fail_all(RuntimeError("the interpreter is shutting down"))
+        self.close()
 
     def _slices(self, pairs: Sequence[Pair]) -> list[Sequence[Pair]]:
         size = self._settings.max_slice_pairs
@@ -216,29 +225,25 @@ class BatchingScorer:
         with self._changed:
             self._closed = True
             requests, self._requests = self._requests, []
+            self._changed.notify_all()
         for request in requests:
             request.fail(ScorerClosedError(f"the scoring thread stopped: {type(error).__name__}: {error}"))
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _abandon_all() -> None:
+    """Stop every scorer before the interpreter goes: a thread that is ended inside torch would abort the process."""
+    for scorer in list(_open_scorers):
+        scorer.abandon()
+
+
+atexit.register(_abandon_all)
 
 
 def _wait(future: Future[Logits], deadline: float | None) -> Logits:
     return future.result(None if deadline is None else max(0.0, deadline - monotonic()))
-
-
-def _join(answers: Sequence[Logits]) -> Logits:
-    """Put the answers of a request's slices together again."""
-    if len(answers) == 1:
-        return answers[0]
-    truncated: list[int] = []
-    logits: list[float] = []
-    for answer in answers:
-        truncated += [len(logits) + position for position in answer.truncated]
-        logits += answer
-    return Logits(logits, truncated=truncated)

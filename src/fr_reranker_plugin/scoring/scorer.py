@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 Pair = tuple[str, str]
 """A query and a passage."""
@@ -31,6 +31,16 @@ class Logits(list[float]):
     def __init__(self, logits: Iterable[float] = (), *, truncated: Sequence[int] = ()) -> None:
         super().__init__(logits)
         self.truncated = tuple(truncated)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Logits]) -> Self:
+        """Put the logits of consecutive parts of one request together again."""
+        truncated: list[int] = []
+        logits: list[float] = []
+        for part in parts:
+            truncated += [len(logits) + position for position in part.truncated]
+            logits += part
+        return cls(logits, truncated=truncated)
 
 
 @runtime_checkable

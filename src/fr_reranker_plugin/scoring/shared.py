@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Sequence
@@ -186,6 +187,8 @@ def shared_scorer(model: ModelSettings | None = None, batch: BatchSettings | Non
 
 def _release_later(key: ModelSettings) -> None:
     """Release for a handle that was dropped without `close`: not in the garbage collector, which may hold any lock."""
+    if sys.is_finalizing():
+        return
     threading.Thread(target=_registry.release, args=(key,), name="fr-reranker-release", daemon=True).start()
 
 

@@ -55,11 +55,11 @@ class PairTokenizer:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> None:
+        self._tokenizer = private_copy(tokenizer)
         self.max_length = max_length
         self.pad_token_id: int = tokenizer.pad_token_id or 0
         self.uses_type_ids: bool = "token_type_ids" in tokenizer.model_input_names
         self._keeps_end: bool = tokenizer.truncation_side == "left"
-        self._tokenizer = private_copy(tokenizer)
         self._template = _read_template(self._tokenizer)
 
     @classmethod
