@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from checkpoints import build_cross_encoder
-from fr_reranker_plugin import live_scorers
+from fr_reranker_plugin import CrossEncoder, ModelSettings, live_scorers
 
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # read when haystack is imported; it would ask the network
 
@@ -37,3 +37,17 @@ def no_model_left() -> Iterator[None]:
     before = live_scorers()
     yield
     assert live_scorers() == before
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[ModelSettings]:
+    """The settings of every model that is loaded during the test."""
+    loaded: list[ModelSettings] = []
+    load = CrossEncoder.load
+
+    def counted(settings: ModelSettings) -> CrossEncoder:
+        loaded.append(settings)
+        return load(settings)
+
+    monkeypatch.setattr(CrossEncoder, "load", counted)
+    return loaded

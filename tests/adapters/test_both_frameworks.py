@@ -9,24 +9,11 @@ from langchain_core.documents import Document as LangChainDocument
 
 from adapters.haystack_documents import QUESTION, TIMEOUT, ask, french_documents, search_pipeline
 from checkpoints import SENTENCES
-from fr_reranker_plugin import CrossEncoder, live_scorers
+from fr_reranker_plugin import live_scorers
 from fr_reranker_plugin.langchain import FrenchCrossEncoder, FrenchCrossEncoderReranker
 from haystack_integrations.components.rankers.fr_reranker import FrenchCrossEncoderRanker
 
 THREADS = 8
-
-
-@pytest.fixture
-def loads(monkeypatch):
-    """The settings of every model that is loaded during the test."""
-    loaded, load = [], CrossEncoder.load
-
-    def counted(settings):
-        loaded.append(settings)
-        return load(settings)
-
-    monkeypatch.setattr(CrossEncoder, "load", counted)
-    return loaded
 
 
 @pytest.fixture

@@ -11,24 +11,11 @@ from langchain_core.documents import Document
 
 from checkpoints import SENTENCES
 from engines import TIMEOUT, LengthEngine
-from fr_reranker_plugin import BatchingScorer, CrossEncoder, ModelLoadError, live_scorers
+from fr_reranker_plugin import BatchingScorer, ModelLoadError, live_scorers
 from fr_reranker_plugin.langchain import FrenchCrossEncoder, FrenchCrossEncoderReranker
 
 QUERY = "Où demander un acte de naissance ?"
 DOCUMENTS = [Document(page_content=text, id=str(at)) for at, text in enumerate(SENTENCES)]
-
-
-@pytest.fixture
-def loads(monkeypatch):
-    """The settings of every model that is loaded during the test."""
-    loaded, load = [], CrossEncoder.load
-
-    def counted(settings):
-        loaded.append(settings)
-        return load(settings)
-
-    monkeypatch.setattr(CrossEncoder, "load", counted)
-    return loaded
 
 
 @pytest.fixture

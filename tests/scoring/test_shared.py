@@ -13,7 +13,6 @@ import pytest
 from engines import TIMEOUT
 from fr_reranker_plugin import (
     BatchSettings,
-    CrossEncoder,
     ModelLoadError,
     ModelSettings,
     ScorerClosedError,
@@ -23,20 +22,6 @@ from fr_reranker_plugin import (
 )
 
 PAIRS = [("Où voter ?", "À la mairie."), ("Où voter ?", "Le train part.")]
-
-
-@pytest.fixture
-def loads(monkeypatch):
-    """Count the real loads of a model."""
-    counted = []
-    load = CrossEncoder.load.__func__
-
-    def counting(cls, settings):
-        counted.append(settings)
-        return load(cls, settings)
-
-    monkeypatch.setattr(CrossEncoder, "load", classmethod(counting))
-    return counted
 
 
 @pytest.mark.usefixtures("no_model_left")
