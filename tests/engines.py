@@ -10,6 +10,9 @@ TIMEOUT = 20
 class LengthEngine:
     """One token per character of the passage; the logit is that length. Keeps what it was given."""
 
+    pads = True
+    depth = 1
+
     def __init__(self):
         self.batches = []
 
@@ -17,6 +20,10 @@ class LengthEngine:
         return [
             EncodedPair([ord(c) for c in passage], [0] * len(passage), passage.endswith("…")) for _, passage in pairs
         ]
+
+    def launch(self, batch):
+        logits = self.forward(batch)
+        return lambda: logits
 
     def forward(self, batch):
         self.batches.append(["".join(map(chr, pair.token_ids)) for pair in batch])
@@ -62,3 +69,62 @@ class Answers(LengthEngine):
     def forward(self, batch):
         super().forward(batch)
         return self.logits
+
+
+class Fits(LengthEngine):
+    """Runs out of memory on every batch that costs more than `tokens`."""
+
+    def __init__(self, tokens, error=None, *, pads=True):
+        super().__init__()
+        self.tokens = tokens
+        self.pads = pads
+        self.error = error or MemoryError("out of memory")
+
+    def forward(self, batch):
+        logits = super().forward(batch)
+        lengths = [len(pair.token_ids) for pair in batch]
+        if (max(lengths) * len(lengths) if self.pads else sum(lengths)) > self.tokens:
+            raise self.error
+        return logits
+
+
+class LosesItsDevice(GatedEngine):
+    """Fails for good, once the gate is open."""
+
+    def forward(self, batch):
+        super().forward(batch)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+class Pipelined(LengthEngine):
+    """Takes two batches at a time: gives logits only when the gate of their number is open."""
+
+    depth = 2
+    pads = False
+
+    def __init__(self):
+        super().__init__()
+        self.launched = [threading.Event() for _ in range(4)]
+        self.gates = [threading.Event() for _ in range(4)]
+
+    def launch(self, batch):
+        number = len(self.batches)
+        logits = self.forward(batch)
+        if number < len(self.gates):
+            self.launched[number].set()
+
+        def wait():
+            assert number >= len(self.gates) or self.gates[number].wait(TIMEOUT)
+            return logits
+
+        return wait
+
+
+def wait_until(condition):
+    """Wait for a condition that another thread brings about, with an event's patience rather than a fixed sleep."""
+    never = threading.Event()
+    for _ in range(TIMEOUT * 200):
+        if condition():
+            return
+        never.wait(0.005)
+    raise AssertionError("the condition did not come about")

@@ -79,7 +79,7 @@ def test_every_error_is_a_reranker_error_and_a_builtin_one():
     from fr_reranker_plugin import errors
 
     leaves = [kind for kind in vars(errors).values() if isinstance(kind, type) and kind is not errors.RerankerError]
-    assert len(leaves) == 8
+    assert len(leaves) == 9
     assert all(issubclass(kind, errors.RerankerError) and len(kind.__bases__) == 2 for kind in leaves)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fr_reranker_plugin.errors import (
         CollectionError,
         DeadlineExceededError,
+        DeviceLostError,
         MissingDependencyError,
         ModelLoadError,
         OverloadedError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     )
     from fr_reranker_plugin.scoring.batching import BatchingScorer
     from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder
+    from fr_reranker_plugin.scoring.long_documents import LongDocumentScorer, WindowSettings
     from fr_reranker_plugin.scoring.ranking import Ranked, make_pairs, rank_by_score
     from fr_reranker_plugin.scoring.scorer import Engine, Logits, Pair, Scorer
     from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings
@@ -34,8 +36,10 @@ _HOME = {
     "CollectionError": "errors",
     "CrossEncoder": "scoring.cross_encoder",
     "DeadlineExceededError": "errors",
+    "DeviceLostError": "errors",
     "Engine": "scoring.scorer",
     "Logits": "scoring.scorer",
+    "LongDocumentScorer": "scoring.long_documents",
     "MissingDependencyError": "errors",
     "ModelLoadError": "errors",
     "ModelSettings": "scoring.settings",
@@ -48,6 +52,7 @@ _HOME = {
     "ScoringError": "errors",
     "SettingsError": "errors",
     "SharedScorer": "scoring.shared",
+    "WindowSettings": "scoring.long_documents",
     "live_scorers": "scoring.shared",
     "make_pairs": "scoring.ranking",
     "rank_by_score": "scoring.ranking",
@@ -60,8 +65,10 @@ __all__ = [
     "CollectionError",
     "CrossEncoder",
     "DeadlineExceededError",
+    "DeviceLostError",
     "Engine",
     "Logits",
+    "LongDocumentScorer",
     "MissingDependencyError",
     "ModelLoadError",
     "ModelSettings",
@@ -74,6 +81,7 @@ __all__ = [
     "ScoringError",
     "SettingsError",
     "SharedScorer",
+    "WindowSettings",
     "live_scorers",
     "make_pairs",
     "rank_by_score",

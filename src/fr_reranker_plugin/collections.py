@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fr_reranker_plugin.errors import CollectionError
 
+_SAMPLE: Final = "sample_collection"
 _QRELS_COLUMNS: Final = ("query-id", "corpus-id", "score")
 
 
@@ -55,6 +57,20 @@ def load_collection(folder: Path | str, split: str = "test") -> Collection:
         if unknown:
             raise CollectionError(f"{folder}: qrels/{split}.tsv judges {min(unknown)!r}, which is not in corpus.jsonl")
     return Collection(corpus, {query_id: texts[query_id] for query_id in qrels}, qrels)
+
+
+def sample_folder() -> Path:
+    """Give the BEIR folder of the French sample collection: in an installed package, or in the repository's examples.
+
+    :raises CollectionError: If it is in neither place.
+    """
+    package = Path(str(files("fr_reranker_plugin")))
+    places = [package / _SAMPLE, package.parent.parent / "examples" / _SAMPLE]
+    for place in places:
+        if (place / "corpus.jsonl").is_file():
+            return place
+    looked = " and ".join(map(str, places))
+    raise CollectionError(f"this installation has no sample collection (looked at {looked}); install the wheel again")
 
 
 def load_corpus(path: Path) -> dict[str, Passage]:

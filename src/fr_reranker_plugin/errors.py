@@ -6,6 +6,7 @@ RerankerError
 ├── MissingDependencyError(ImportError)    says which extra to install
 ├── ModelLoadError(RuntimeError)           the checkpoint cannot be found, is not supported or cannot be read
 ├── ScoringError(RuntimeError)             the model failed on a pair; the cause is attached
+├── DeviceLostError(RuntimeError)          the device answers nothing any more; a new process is needed
 ├── OverloadedError(RuntimeError)          the queue is full; try again later
 ├── DeadlineExceededError(TimeoutError)    no answer within the time you gave
 └── ScorerClosedError(RuntimeError)        used after `close()`, or after a fork
@@ -38,16 +39,22 @@ class ScoringError(RerankerError, RuntimeError):
     """The model failed on a pair of this request; `__cause__` holds the model's own error."""
 
 
+class DeviceLostError(RerankerError, RuntimeError):
+    """A device failed in a way that only a new process recovers from; its requests are not answered."""
+
+
 class OverloadedError(RerankerError, RuntimeError):
     """Too many pairs are waiting already; try again later.
 
     :param message: What was full.
     :param waiting: How many pairs were waiting when this request was refused.
+    :param retry_after: Seconds until there should be room for it, estimated from the measured speed.
     """
 
-    def __init__(self, message: str, *, waiting: int) -> None:
+    def __init__(self, message: str, *, waiting: int, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.waiting = waiting
+        self.retry_after = retry_after
 
 
 class DeadlineExceededError(RerankerError, TimeoutError):

@@ -1,10 +1,13 @@
 import asyncio
+import ctypes
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from time import monotonic
 
 import pytest
 
-from engines import TIMEOUT, Answers, FailsOn, GatedEngine, LengthEngine
+from engines import TIMEOUT, Answers, FailsOn, GatedEngine, LengthEngine, Pipelined, wait_until
 from fr_reranker_plugin import (
     BatchingScorer,
     BatchSettings,
@@ -12,7 +15,9 @@ from fr_reranker_plugin import (
     OverloadedError,
     ScorerClosedError,
     ScoringError,
+    SettingsError,
 )
+from fr_reranker_plugin.scoring.requests import Request
 
 
 @pytest.fixture
@@ -26,16 +31,6 @@ def gated():
 def pool():
     with ThreadPoolExecutor(32) as executor:
         yield executor
-
-
-def wait_until(condition):
-    """Wait for a condition that another thread brings about, with an event's patience rather than a fixed sleep."""
-    never = threading.Event()
-    for _ in range(TIMEOUT * 200):
-        if condition():
-            return
-        never.wait(0.005)
-    raise AssertionError("the condition did not come about")
 
 
 def test_scores_come_back_in_the_order_of_the_pairs():
@@ -57,9 +52,9 @@ def test_callers_that_wait_together_share_a_batch(gated, pool):
 
 def test_a_small_request_behind_a_large_one_is_done_within_three_batches(gated, pool):
     with BatchingScorer(gated, BatchSettings(max_batch_tokens=320)) as scorer:
-        large = pool.submit(scorer.score, [("large", "x" * 10)] * 1000)
+        large = pool.submit(scorer.score, [(f"large {n}", "x" * 10) for n in range(1000)])
         assert gated.started.wait(TIMEOUT)
-        small = pool.submit(scorer.score, [("small", "y" * 10)] * 10)
+        small = pool.submit(scorer.score, [(f"small {n}", "y" * 10) for n in range(10)])
         wait_until(lambda: scorer.snapshot().waiting_pairs == 1000 - 32 + 10)
         gated.gate.set()
         assert small.result(TIMEOUT) == [10.0] * 10
@@ -76,7 +71,7 @@ def test_a_poisonous_pair_fails_its_own_request_only(pool):
             barrier.wait(TIMEOUT)
             passage = "poison" if number == 3 else "x" * 6
             try:
-                return scorer.score([("q", passage)] * 3)
+                return scorer.score([(f"{number}, {n}", passage) for n in range(3)])
             except ScoringError as error:
                 return error
 
@@ -106,13 +101,13 @@ def test_an_engine_that_gives_too_few_logits_answers_every_caller_with_an_error(
 
 def test_a_full_queue_refuses_at_once_and_says_how_many_wait(gated, pool):
     with BatchingScorer(gated, BatchSettings(max_waiting_pairs=2)) as scorer:
-        pool.submit(scorer.score, [("q", "a")])
+        pool.submit(scorer.score, [("q", "z")])
         assert gated.started.wait(TIMEOUT)
         waiting = pool.submit(scorer.score, [("q", "a"), ("q", "b")])
         wait_until(lambda: scorer.snapshot().waiting_pairs == 2)
         with pytest.raises(OverloadedError, match="2 pairs") as caught:
             scorer.score([("q", "c")])
-        assert caught.value.waiting == 2
+        assert (caught.value.waiting, caught.value.retry_after) == (2, 1.0)
         gated.gate.set()
         assert waiting.result(TIMEOUT) == [1.0, 1.0]
         assert scorer.snapshot().refused == 1
@@ -153,7 +148,8 @@ async def test_cancelled_tasks_cost_no_compute_and_leave_the_others_alone(gated)
     with BatchingScorer(gated, BatchSettings(max_batch_tokens=16)) as scorer:
         first = asyncio.ensure_future(scorer.ascore([("q", "a")]))
         await asyncio.to_thread(gated.started.wait, TIMEOUT)
-        unwanted = [asyncio.ensure_future(scorer.ascore([("q", "unwanted")] * 5)) for _ in range(20)]
+        questions = [[(f"{n}, {m}", "unwanted") for m in range(5)] for n in range(20)]
+        unwanted = [asyncio.ensure_future(scorer.ascore(pairs)) for pairs in questions]
         wanted = asyncio.ensure_future(scorer.ascore([("q", "wanted")]))
         await asyncio.to_thread(wait_until, lambda: scorer.snapshot().waiting_pairs == 101)
         for task in unwanted:
@@ -191,7 +187,7 @@ def test_when_the_scoring_thread_dies_every_waiting_caller_is_answered():
 
     engine = Dies()
     with BatchingScorer(engine) as scorer, ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(scorer.score, [("q", "a")]) for _ in range(4)]
+        waiting = [pool.submit(scorer.score, [(str(n), "a")]) for n in range(4)]
         assert engine.started.wait(TIMEOUT)
         wait_until(lambda: scorer.snapshot().waiting_pairs + len(engine.batches[0]) == 4)
         engine.gate.set()
@@ -218,7 +214,8 @@ def test_32_threads_with_200_calls_each_get_their_own_answers(pool):
         def ask(thread):
             barrier.wait(TIMEOUT)
             lengths = [[(thread * 7 + call * 3 + n) % 40 + 1 for n in range(3)] for call in range(200)]
-            return all(scorer.score([("q", "x" * n) for n in three]) == [float(n) for n in three] for three in lengths)
+            calls = [[(f"{thread}, {call}", "x" * n) for n in three] for call, three in enumerate(lengths)]
+            return all(scorer.score(pairs) == [float(len(passage)) for _, passage in pairs] for pairs in calls)
 
         assert all(pool.map(ask, range(32)))
         counts = scorer.snapshot()
@@ -244,3 +241,175 @@ def test_the_snapshot_counts_what_was_computed():
     assert (counts.batches, counts.pairs, counts.tokens) == (2, 3, 79)
     assert counts.efficiency == pytest.approx(79 / 80)
     assert counts.seconds["forward"] > 0
+
+
+def test_bulk_work_waits_for_interactive_requests_and_fills_up_their_batches(gated, pool):
+    gated.pads = False
+    with BatchingScorer(gated, BatchSettings(max_batch_tokens=100)) as scorer:
+        first = pool.submit(scorer.score, [("q", "a" * 100)])
+        assert gated.started.wait(TIMEOUT)
+        bulk = pool.submit(scorer.score, [(f"{n}", "b" * 10) for n in range(20)], priority="bulk")
+        wait_until(lambda: scorer.snapshot().waiting["bulk"].pairs == 20)
+        interactive = pool.submit(scorer.score, [(f"{n}", "i" * 10) for n in range(15)])
+        wait_until(lambda: scorer.snapshot().waiting["interactive"].pairs == 15)
+        gated.gate.set()
+        for future in (first, bulk, interactive):
+            future.result(TIMEOUT)
+    shares = [sum(passage == "b" * 10 for passage in batch) for batch in gated.batches]
+    assert shares[:3] == [0, 0, 5]
+    assert sum(shares) == 20
+
+
+def test_a_priority_that_does_not_exist_is_refused_before_any_work():
+    engine = LengthEngine()
+    with BatchingScorer(engine) as scorer:
+        with pytest.raises(SettingsError, match="'interactive', 'bulk', got 'urgent'"):
+            scorer.score([("q", "a")], priority="urgent")
+        with pytest.raises(SettingsError, match="priority"):
+            asyncio.run(scorer.ascore([("q", "a")], priority="urgent"))
+    assert engine.batches == []
+
+
+def test_bulk_requests_cannot_fill_the_queue_for_interactive_ones(gated, pool):
+    with BatchingScorer(gated, BatchSettings(max_waiting_pairs=4)) as scorer:
+        pool.submit(scorer.score, [("q", "z")])
+        assert gated.started.wait(TIMEOUT)
+        bulk = pool.submit(scorer.score, [(f"{n}", "bulk") for n in range(4)], priority="bulk")
+        wait_until(lambda: scorer.snapshot().waiting_pairs == 4)
+        interactive = pool.submit(scorer.score, [(f"{n}", "inter") for n in range(4)])
+        wait_until(lambda: scorer.snapshot().waiting_pairs == 8)
+        for priority in ("bulk", "interactive"):
+            with pytest.raises(OverloadedError):
+                scorer.score([("q", "one more")], priority=priority)
+        gated.gate.set()
+        assert bulk.result(TIMEOUT) == [4.0] * 4
+        assert interactive.result(TIMEOUT) == [5.0] * 4
+
+
+def test_callers_that_arrive_at_once_never_get_more_in_than_the_queue_holds(gated, pool):
+    with BatchingScorer(gated, BatchSettings(max_waiting_pairs=10)) as scorer:
+        pool.submit(scorer.score, [("q", "z")])
+        assert gated.started.wait(TIMEOUT)
+        barrier = threading.Barrier(16)
+
+        def ask(caller):
+            barrier.wait(TIMEOUT)
+            try:
+                return scorer.score([(f"{caller}, {n}", "x") for n in range(3)])
+            except OverloadedError as error:
+                return error
+
+        asked = [pool.submit(ask, caller) for caller in range(16)]
+        wait_until(lambda: scorer.snapshot().refused == 13)
+        assert scorer.snapshot().waiting_pairs == 9
+        gated.gate.set()
+        answers = [future.result(TIMEOUT) for future in asked]
+    assert sum(answer == [1.0] * 3 for answer in answers) == 3
+    assert sum(isinstance(answer, OverloadedError) for answer in answers) == 13
+
+
+def test_a_refused_caller_is_told_how_long_the_queue_needs(gated, pool):
+    with BatchingScorer(gated, BatchSettings(max_waiting_pairs=2)) as scorer:
+        running = pool.submit(scorer.score, [("q", "z")])
+        assert gated.started.wait(TIMEOUT)
+        waiting = pool.submit(scorer.score, [("q", "v" * 100), ("q", "w" * 100)])
+        wait_until(lambda: scorer.snapshot().waiting_pairs == 2)
+        scorer._queue.rates[0].count(tokens=50, seconds=1.0)
+        with pytest.raises(OverloadedError, match="try again in 2 s") as caught:
+            scorer.score([("q", "c")])
+        assert caught.value.retry_after == pytest.approx(2.0)  # one of the two must go, at 50 tokens per second
+        gated.gate.set()
+        assert running.result(TIMEOUT) == [1.0]
+        assert waiting.result(TIMEOUT) == [100.0, 100.0]
+
+
+def test_the_next_batch_is_launched_before_the_one_before_is_waited_for(pool):
+    engine = Pipelined()
+    with BatchingScorer(engine, BatchSettings(max_batch_tokens=10)) as scorer:
+        answer = pool.submit(scorer.score, [(f"{n}", "x" * 10) for n in range(3)])
+        assert engine.launched[0].wait(TIMEOUT)
+        assert engine.launched[1].wait(TIMEOUT)
+        assert not engine.launched[2].is_set()
+        for gate in engine.gates:
+            gate.set()
+        assert answer.result(TIMEOUT) == [10.0] * 3
+
+
+def test_an_engine_with_room_for_more_answers_at_once_when_nothing_waits(pool):
+    engine = Pipelined()
+    engine.gates[0].set()
+    with BatchingScorer(engine) as scorer:
+        assert pool.submit(scorer.score, [("q", "xx")]).result(TIMEOUT) == [2.0]
+
+
+def test_a_request_whose_time_is_over_when_its_turn_comes_costs_nothing(gated, pool):
+    with BatchingScorer(gated) as scorer:
+        first = pool.submit(scorer.score, [("q", "a")])
+        assert gated.started.wait(TIMEOUT)
+        late = Request([("q", "unwanted")], gated.encode([("q", "unwanted")]), deadline=monotonic())
+        late_in_queue = Request([("r", "unwanted")], gated.encode([("r", "unwanted")]), deadline=monotonic() + 0.01)
+        with pytest.raises(TimeoutError):
+            scorer._queue.enter(late)
+        scorer._queue.enter(late_in_queue)  # its caller does not wait for it, and so cannot withdraw it
+        wait_until(lambda: monotonic() >= late_in_queue.deadline)
+        gated.gate.set()
+        first.result(TIMEOUT)
+        with pytest.raises(TimeoutError):
+            late_in_queue.future.result(TIMEOUT)
+        assert scorer.snapshot().expired_pairs == 2
+    assert gated.batches == [["a"]]
+
+
+def test_an_event_loop_that_is_closed_while_it_waits_disturbs_nobody(gated, pool):
+    with BatchingScorer(gated) as scorer:
+        first = pool.submit(scorer.score, [("q", "a")])
+        assert gated.started.wait(TIMEOUT)
+        loop = asyncio.new_event_loop()
+        left = loop.create_task(scorer.ascore([("q", "left")]))
+        wait_until(lambda: loop.run_until_complete(asyncio.sleep(0)) or scorer.snapshot().waiting_pairs == 1)
+        left._log_destroy_pending = False  # asyncio would complain, rightly: nobody may close a loop like this
+        loop.close()
+        others = [pool.submit(scorer.score, [(str(n), "bb")]) for n in range(5)]
+        wait_until(lambda: scorer.snapshot().waiting_pairs == 6)
+        gated.gate.set()
+        assert first.result(TIMEOUT) == [1.0]
+        assert [future.result(TIMEOUT) for future in others] == [[2.0]] * 5
+        assert scorer.health().engines_alive == 1
+
+
+def test_a_thread_that_dies_while_it_waits_disturbs_nobody_and_its_pairs_are_dropped(gated, pool):
+    with BatchingScorer(gated) as scorer:
+        first = pool.submit(scorer.score, [("q", "a")])
+        assert gated.started.wait(TIMEOUT)
+
+        def wait():
+            with suppress(SystemExit):
+                while True:  # an asynchronous exception arrives between two waits
+                    with suppress(DeadlineExceededError):
+                        scorer.score([("q", "left")], timeout=0.02)
+
+        dying = threading.Thread(target=wait)
+        dying.start()
+        other = pool.submit(scorer.score, [("q", "other")])
+        wait_until(lambda: scorer.snapshot().waiting_pairs == 2)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(dying.ident), ctypes.py_object(SystemExit))
+        dying.join(TIMEOUT)
+        assert not dying.is_alive()
+        gated.gate.set()
+        assert (first.result(TIMEOUT), other.result(TIMEOUT)) == ([1.0], [5.0])
+    assert all("left" not in batch for batch in gated.batches)
+
+
+def test_only_two_slices_of_an_oversized_request_are_held_as_tokens(pool):
+    class Counts(LengthEngine):
+        encoded = most = 0
+
+        def encode(self, pairs):
+            self.encoded += len(pairs)
+            self.most = max(self.most, self.encoded - sum(map(len, self.batches)))
+            return super().encode(pairs)
+
+    engine = Counts()
+    with BatchingScorer(engine, BatchSettings(max_slice_pairs=10, max_batch_size=1)) as scorer:
+        scorer.score([(str(n), "x") for n in range(200)])
+    assert engine.most <= 20

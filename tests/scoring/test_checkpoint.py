@@ -125,7 +125,7 @@ def test_a_folder_without_configuration_or_weights_says_what_it_lacks(tiny_model
 
 def test_a_model_of_the_hub_is_downloaded_once_and_then_needs_no_request(hub, settings):
     engine = CrossEncoder.load(settings())
-    assert len(engine.forward(engine.encode([("Où voter ?", "À la mairie.")]))) == 1
+    assert len(engine.launch(engine.encode([("Où voter ?", "À la mairie.")]))()) == 1
     assert any("model.safetensors" in path for path in hub.requests)
     hub.requests.clear()
     CrossEncoder.load(settings())

@@ -27,7 +27,7 @@ def change_config(folder, **changes):
 def test_a_checkpoint_of_each_family_gives_one_finite_logit_per_pair(checkpoint_of, family):
     engine = CrossEncoder.load(ModelSettings(model=str(checkpoint_of(family)), device="cpu"))
     pairs = [("Où voter ?", "À la mairie."), ("Où voter ?", "Le train part à midi. " * 30), ("", "")]
-    logits = engine.forward(engine.encode(pairs))
+    logits = engine.launch(engine.encode(pairs))()
     assert len(logits) == 3
     assert all(isinstance(logit, float) for logit in logits)
     assert len(set(logits)) == 3
@@ -36,8 +36,8 @@ def test_a_checkpoint_of_each_family_gives_one_finite_logit_per_pair(checkpoint_
 def test_a_logit_does_not_depend_on_the_neighbours_in_the_batch(tiny_model):
     engine = CrossEncoder.load(ModelSettings(model=tiny_model, device="cpu"))
     encoded = engine.encode([("Où voter ?", "À la mairie. " * n) for n in (1, 40, 3, 150, 9)])
-    alone = [engine.forward([pair])[0] for pair in encoded]
-    assert engine.forward(encoded) == pytest.approx(alone, abs=1e-5)
+    alone = [engine.launch([pair])()[0] for pair in encoded]
+    assert engine.launch(encoded)() == pytest.approx(alone, abs=1e-5)
 
 
 def test_an_activation_stored_in_the_configuration_is_not_applied(tiny_model, copied_model):
@@ -50,7 +50,7 @@ def test_an_activation_stored_in_the_configuration_is_not_applied(tiny_model, co
         CrossEncoder.load(ModelSettings(model=str(folder), device="cpu")) for folder in (tiny_model, copied_model)
     )
     pairs = [("Où voter ?", "À la mairie.")]
-    assert configured.forward(configured.encode(pairs)) == plain.forward(plain.encode(pairs))
+    assert configured.launch(configured.encode(pairs))() == plain.launch(plain.encode(pairs))()
 
 
 def test_a_classifier_with_several_labels_is_refused_with_the_number(tmp_path):
@@ -141,4 +141,4 @@ def test_the_device_that_was_asked_for_is_used_where_there_are_two(monkeypatch, 
 def test_float16_on_a_gpu_stays_within_a_hundredth_of_float32(tiny_model):
     pairs = [("Où voter ?", "À la mairie. " * n) for n in (1, 40, 3, 150, 9)]
     on_cpu, on_gpu = (CrossEncoder.load(ModelSettings(model=tiny_model, device=device)) for device in ("cpu", "cuda"))
-    assert on_gpu.forward(on_gpu.encode(pairs)) == pytest.approx(on_cpu.forward(on_cpu.encode(pairs)), abs=1e-2)
+    assert on_gpu.launch(on_gpu.encode(pairs))() == pytest.approx(on_cpu.launch(on_cpu.encode(pairs))(), abs=1e-2)

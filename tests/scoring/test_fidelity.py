@@ -113,7 +113,7 @@ def test_a_score_does_not_depend_on_the_size_of_the_batch(tiny_model, french_pai
 
     engine = CrossEncoder.load(ModelSettings(model=tiny_model, device="cpu"))
     some = french_pairs[::25]
-    alone = [engine.forward([pair])[0] for pair in engine.encode(some)]
+    alone = [engine.launch([pair])()[0] for pair in engine.encode(some)]
     with BatchingScorer(engine, BatchSettings(max_batch_tokens=batch_tokens)) as scorer:
         assert scorer.score(some) == pytest.approx(alone, abs=1e-4)
 

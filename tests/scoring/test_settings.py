@@ -1,6 +1,7 @@
 import pytest
 
 from fr_reranker_plugin import BatchSettings, ModelSettings, SettingsError
+from fr_reranker_plugin.scoring.loading import resolve_settings
 from fr_reranker_plugin.scoring.settings import REFERENCE_MODEL, REFERENCE_REVISION
 
 
@@ -46,3 +47,26 @@ def test_the_token_is_never_shown_and_makes_no_second_model():
     assert "hf_secret" not in repr(settings)
     assert settings == ModelSettings()
     assert hash(settings) == hash(ModelSettings())
+
+
+def test_devices_may_be_a_list_which_is_kept_as_a_tuple_so_that_settings_stay_comparable():
+    assert ModelSettings(device=["cuda:0", "cuda:1"]) == ModelSettings(device=("cuda:0", "cuda:1"))
+    assert ModelSettings(device=["cuda:0", "cuda:1"]).devices == ("cuda:0", "cuda:1")
+    assert ModelSettings(device=["cpu"]) == ModelSettings(device="cpu")
+    assert ModelSettings().devices == (None,)
+    assert hash(ModelSettings(device=["cuda:0", "cuda:1"]))
+
+
+@pytest.mark.parametrize("device", [[], [None], ["cpu", 1], 0, {"cpu"}])
+def test_a_list_of_devices_that_is_not_one_of_names_is_refused(device):
+    with pytest.raises(SettingsError, match="device must be a name"):
+        ModelSettings(device=device)
+
+
+def test_devices_of_different_kinds_are_refused_as_scores_would_differ():
+    with pytest.raises(SettingsError, match="of one kind"):
+        resolve_settings(ModelSettings(device=["cpu", "meta"]))
+
+
+def test_the_token_budget_of_a_list_of_devices_is_that_of_its_first():
+    assert BatchSettings().for_device(["cuda:0", "cuda:1"]) == BatchSettings().for_device("cuda")

@@ -84,6 +84,19 @@ def test_settings_that_mean_the_same_share_a_model_and_others_do_not(tiny_model,
 
 
 @pytest.mark.usefixtures("no_model_left")
+def test_a_list_of_devices_gets_a_copy_of_the_model_each_behind_one_queue(tiny_model, loads):
+    one, two = (shared_scorer(ModelSettings(model=tiny_model, device=device)) for device in ("cpu", ["cpu", "cpu"]))
+    assert [settings.device for settings in loads] == ["cpu", "cpu", "cpu"]
+    assert live_scorers() == 2
+    assert two.score(PAIRS) == pytest.approx(one.score(PAIRS), abs=1e-5)
+    assert two.health().engines == two.health().engines_alive == 2
+    assert two.health().is_ready
+    for handle in (one, two):
+        handle.close()
+        assert handle.health() is None
+
+
+@pytest.mark.usefixtures("no_model_left")
 def test_a_load_that_fails_is_not_kept_and_can_be_tried_again(tmp_path, tiny_model):
     handle = SharedScorer(ModelSettings(model=str(tmp_path / "model")))
     for _ in range(2):
@@ -111,8 +124,9 @@ def test_a_handle_that_is_dropped_without_close_lets_go_of_the_model(tiny_model)
     handle = shared_scorer(ModelSettings(model=tiny_model))
     scorer = handle._live()
     del handle
-    scorer._worker.join(TIMEOUT)
-    assert not scorer._worker.is_alive()
+    (worker,) = scorer._workers
+    worker.thread.join(TIMEOUT)
+    assert not worker.thread.is_alive()
 
 
 def test_a_pickled_handle_does_not_carry_the_token(tiny_model):

@@ -1,27 +1,27 @@
-"""Score the pairs of many callers together: one queue, one thread, no waiting window."""
+"""Score the pairs of many callers together: one queue, one thread for each engine, no waiting window."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import logging
 import os
 import threading
 import weakref
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import monotonic
 from typing import Final, Self
 
-from fr_reranker_plugin.errors import DeadlineExceededError, OverloadedError, ScorerClosedError
-from fr_reranker_plugin.scoring.metrics import Metrics, Snapshot
-from fr_reranker_plugin.scoring.requests import Request, Slot, take_batch
+from fr_reranker_plugin.errors import RerankerError, ScorerClosedError
+from fr_reranker_plugin.scoring.calls import Call, slices
+from fr_reranker_plugin.scoring.metrics import Health, Metrics, Snapshot
+from fr_reranker_plugin.scoring.request_queue import RequestQueue
+from fr_reranker_plugin.scoring.scheduling import Limits
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Engine, Logits, Pair
-from fr_reranker_plugin.scoring.settings import BatchSettings
-
-logger = logging.getLogger(__name__)
+from fr_reranker_plugin.scoring.settings import BatchSettings, Priority
+from fr_reranker_plugin.scoring.windows import Span
+from fr_reranker_plugin.scoring.worker import Worker
 
 _open_scorers: Final[weakref.WeakSet[BatchingScorer]] = weakref.WeakSet()
 
@@ -34,206 +34,151 @@ FORKED: Final = (
 class BatchingScorer:
     """Share one loaded model among threads and event loops.
 
-    One thread owns the model. It never waits for a batch to fill: while one batch runs the next one gathers, so batches
-    grow with the load. Whole requests finish early: the one with the least work left goes first, and a request gains
-    on later ones by the work it has seen done, so that none starves.
+    Each engine has a thread of its own, and all take from one queue. No thread waits for a batch to fill: while one
+    batch runs the next one gathers, so batches grow with the load. See `Schedule` for who goes first.
 
-    :param engine: The loaded model. It is used until `close`.
+    :param engines: The loaded model, or copies of it on several devices. They are used until `close`.
     :param settings: Bounds of a batch and of the queue.
     """
 
-    def __init__(self, engine: Engine, settings: BatchSettings | None = None) -> None:
-        self._engine = engine
+    def __init__(self, engines: Engine | Sequence[Engine], settings: BatchSettings | None = None) -> None:
+        self._engines: list[Engine] = list(engines) if isinstance(engines, Sequence) else [engines]
         self._settings = (settings or BatchSettings()).for_device(None)
-        self._requests: list[Request] = []
-        self._closed = False
         self._process = os.getpid()
-        self._changed = threading.Condition()
         self._metrics = Metrics()
+        self._queue = RequestQueue(self._settings.max_waiting_pairs, self._metrics)
         self._tokenizer_pool = ThreadPoolExecutor(1, thread_name_prefix="fr-reranker-tokenizer")
-        self._worker = threading.Thread(target=self._work, name="fr-reranker-scorer", daemon=True)
-        self._worker.start()
+        self._stopping = threading.Lock()
+        self._alive = len(self._engines)
+        self._workers = [self._worker_for(engine) for engine in self._engines]
+        self._queue.rates = [worker.rate for worker in self._workers]
+        for worker in self._workers:
+            worker.thread.start()
         _open_scorers.add(self)
 
-    def score(self, pairs: Sequence[Pair], *, timeout: float | None = None) -> Logits:
+    def score(
+        self, pairs: Sequence[Pair], *, timeout: float | None = None, priority: Priority = "interactive"
+    ) -> Logits:
         """Give one raw logit per pair, in order; blocks the calling thread.
 
         :param timeout: Seconds until `DeadlineExceededError`; `None` waits as long as it takes.
+        :param priority: `"bulk"` lets the requests that someone waits for go first.
         :raises OverloadedError: If the queue is full. Nothing of the request has been scored then.
         :raises ScoringError: If the model fails on a pair of this request.
+        :raises DeviceLostError: If the device failed for good.
         :raises ScorerClosedError: If the scorer is closed, or was made in the parent of this forked process.
         """
-        deadline = None if timeout is None else monotonic() + timeout
+        call = Call(self._queue, pairs=len(pairs), timeout=timeout, priority=priority)
         answers: list[Logits] = []
-        in_flight: deque[Future[Logits]] = deque()
-        try:
-            for number, part in enumerate(self._slices(pairs)):
-                in_flight.append(self._enqueue(self._encode(part), part, admitted=number > 0))
-                if len(in_flight) > 1:
-                    answers.append(_wait(in_flight[0], deadline))
-                    in_flight.popleft()
-            answers += [_wait(future, deadline) for future in in_flight]
-        except FutureTimeoutError:
-            raise DeadlineExceededError(f"no answer within {timeout} s for {len(pairs)} pairs") from None
-        finally:
-            for future in in_flight:
-                future.cancel()
+        with call:
+            for part in slices(pairs, self._settings.max_slice_pairs):
+                call.add(part, self._encode(part.pairs))
+                if len(call.requests) > 1:
+                    answers.append(call.requests[0].future.result(call.seconds_left()))
+                    call.requests.popleft()
+            answers += [request.future.result(call.seconds_left()) for request in call.requests]
+        self._metrics.count_request(priority, call.seconds())
         return Logits.joined(answers)
 
-    async def ascore(self, pairs: Sequence[Pair], *, timeout: float | None = None) -> Logits:
+    async def ascore(
+        self, pairs: Sequence[Pair], *, timeout: float | None = None, priority: Priority = "interactive"
+    ) -> Logits:
         """Give one raw logit per pair, in order, without blocking the event loop.
 
         Cancelling the task drops its pairs that are not yet in a batch. Parameters and errors are those of `score`.
         """
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._ascore(pairs)
-        except TimeoutError:
-            raise DeadlineExceededError(f"no answer within {timeout} s for {len(pairs)} pairs") from None
-
-    async def _ascore(self, pairs: Sequence[Pair]) -> Logits:
-        loop = asyncio.get_running_loop()
+        call = Call(self._queue, pairs=len(pairs), timeout=timeout, priority=priority)
         answers: list[Logits] = []
-        in_flight: deque[asyncio.Future[Logits]] = deque()
-        try:
-            for number, part in enumerate(self._slices(pairs)):
-                encoded = await loop.run_in_executor(self._open_tokenizer_pool(), self._encode, part)
-                in_flight.append(asyncio.wrap_future(self._enqueue(encoded, part, admitted=number > 0)))
-                if len(in_flight) > 1:
-                    answers.append(await in_flight[0])
-                    in_flight.popleft()
-            for future in in_flight:
-                answers.append(await future)
-        finally:
-            for future in in_flight:
-                future.cancel()
+        loop = asyncio.get_running_loop()
+        with call:
+            async with asyncio.timeout(timeout):
+                for part in slices(pairs, self._settings.max_slice_pairs):
+                    encoded = await loop.run_in_executor(self._open_tokenizer_pool(), self._encode, part.pairs)
+                    call.add(part, encoded)
+                    if len(call.requests) > 1:
+                        answers.append(await asyncio.wrap_future(call.requests[0].future))
+                        call.requests.popleft()
+                answers += [await asyncio.wrap_future(request.future) for request in call.requests]
+        self._metrics.count_request(priority, call.seconds())
         return Logits.joined(answers)
+
+    def windows(self, pairs: Sequence[Pair], *, overlap: int) -> list[list[Span]]:
+        """Give where the passage of each pair is cut into windows that fit; see `cut_passages`."""
+        self._check_open()
+        with self._metrics.phase("tokenize"):
+            return self._engines[0].windows(pairs, overlap=overlap)
+
+    async def awindows(self, pairs: Sequence[Pair], *, overlap: int) -> list[list[Span]]:
+        """Give where each passage is cut without blocking the event loop."""
+        cut = partial(self.windows, pairs, overlap=overlap)
+        return await asyncio.get_running_loop().run_in_executor(self._open_tokenizer_pool(), cut)
 
     def snapshot(self) -> Snapshot:
         """Counters since the start, and what waits now."""
-        with self._changed:
-            waiting = sum(request.waiting for request in self._requests)
-            return self._metrics.snapshot(waiting_pairs=waiting)
+        waiting, oldest = self._queue.waiting()
+        budgets = [worker.budget.tokens for worker in self._workers]
+        return self._metrics.snapshot(waiting, oldest=oldest, budgets=budgets, rates=self._queue.rates)
+
+    def health(self) -> Health:
+        """Whether the engines' threads run, and when they last answered."""
+        _, oldest = self._queue.waiting()
+        last = self._metrics.last_batch_at
+        return Health(
+            engines=len(self._workers),
+            engines_alive=sum(worker.thread.is_alive() for worker in self._workers),
+            seconds_since_last_batch=None if last is None else monotonic() - last,
+            oldest_waiting_seconds=oldest,
+        )
 
     def close(self) -> None:
         """Answer what is queued, then stop. Later calls are refused; closing twice does nothing."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        if self._process == os.getpid() and threading.current_thread() is not self._worker:
-            self._worker.join()
+        self._queue.close(_closed)
+        if self._process == os.getpid():
+            for worker in self._workers:
+                if worker.thread is not threading.current_thread():
+                    worker.thread.join()
         self._tokenizer_pool.shutdown(wait=False)
 
     def abandon(self) -> None:
-        """Fail what is queued and stop after the batch that is running."""
-        self._fail_all(RuntimeError("the interpreter is shutting down"))
+        """Fail what is not answered yet and stop after the batches that are running."""
+        self._queue.abandon(lambda: ScorerClosedError("the interpreter is shutting down"))
         self.close()
 
-    def _slices(self, pairs: Sequence[Pair]) -> list[Sequence[Pair]]:
-        size = self._settings.max_slice_pairs
-        return [pairs[start : start + size] for start in range(0, len(pairs), size)]
+    def _worker_for(self, engine: Engine) -> Worker:
+        settings = self._settings
+        limits = Limits(settings.max_batch_tokens or 1, settings.max_batch_size, engine.pads)
+        return Worker(engine, self._queue, self._metrics, limits, self._engine_stopped)
+
+    def _engine_stopped(self, error: Callable[[], RerankerError]) -> None:
+        """Go on with the engines that are left; without any, nobody will answer."""
+        with self._stopping:
+            self._alive -= 1
+            if not self._alive:
+                self._queue.abandon(error)
 
     def _encode(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
         self._check_open()
         with self._metrics.phase("tokenize"):
-            return self._engine.encode(pairs)
+            return self._engines[0].encode(pairs)
 
     def _open_tokenizer_pool(self) -> ThreadPoolExecutor:
-        with self._changed:
-            self._check_open()
-            return self._tokenizer_pool
-
-    def _enqueue(self, encoded: list[EncodedPair], pairs: Sequence[Pair], *, admitted: bool) -> Future[Logits]:
-        """Let a request in, or refuse it whole; `admitted` slices belong to a request that is already in."""
-        with self._changed:
-            self._check_open()
-            waiting = sum(request.waiting for request in self._requests)
-            if not admitted and waiting and waiting + len(pairs) > self._settings.max_waiting_pairs:
-                self._metrics.refused += 1
-                raise OverloadedError(f"{waiting} pairs are already waiting; try again later", waiting=waiting)
-            request = Request(pairs, encoded, arrived_at=self._metrics.tokens)
-            self._requests.append(request)
-            self._changed.notify()
-        return request.future
+        self._check_open()
+        return self._tokenizer_pool
 
     def _check_open(self) -> None:
         if self._process != os.getpid():
             raise ScorerClosedError(FORKED)
-        if self._closed:
-            raise ScorerClosedError("this scorer was closed; ask shared_scorer() for a new one")
-
-    def _work(self) -> None:
-        try:
-            while self._answer_next():
-                pass
-        except BaseException as error:
-            logger.exception("the scoring thread stopped; every waiting request fails")
-            self._fail_all(error)
-            raise
-
-    def _answer_next(self) -> bool:
-        """Answer the next batch, holding on to nothing of it; false once closed and drained."""
-        batch = self._next_batch()
-        if batch:
-            self._answer(batch)
-        return bool(batch)
-
-    def _next_batch(self) -> list[Slot]:
-        """Wait for work and take the most urgent batch; empty once closed and drained."""
-        with self._changed:
-            while True:
-                self._requests = [request for request in self._requests if self._is_live(request)]
-                if self._requests or self._closed:
-                    break
-                self._changed.wait()
-            return take_batch(self._requests, self._settings)
-
-    def _is_live(self, request: Request) -> bool:
-        if request.waiting and not request.is_wanted():
-            self._metrics.cancelled_pairs += request.waiting
-        return bool(request.waiting) and request.is_wanted()
-
-    def _answer(self, batch: list[Slot]) -> None:
-        """Score `batch` and answer every slot; a pair that fails alone fails its own request only."""
-        try:
-            with self._metrics.phase("forward"):
-                logits = self._engine.forward([slot.encoded for slot in batch])
-            answers = list(zip(batch, logits, strict=True))
-        except Exception as error:  # noqa: BLE001 -- whatever happened belongs to the callers
-            self._split(batch, error)
-            return
-        self._metrics.count_batch([len(slot.encoded.token_ids) for slot in batch])
-        for slot, logit in answers:
-            slot.deliver(logit)
-
-    def _split(self, batch: list[Slot], error: Exception) -> None:
-        """Try each half of a batch that failed, down to the pair that is to blame."""
-        if len(batch) == 1:
-            batch[0].fail(error)
-            return
-        logger.warning(
-            "a batch of %d pairs failed (%s: %s); trying its halves", len(batch), type(error).__name__, error
-        )
-        self._metrics.splits += 1
-        middle = len(batch) // 2
-        for half in (batch[:middle], batch[middle:]):
-            wanted = [slot for slot in half if slot.request.is_wanted()]
-            if wanted:
-                self._answer(wanted)
-
-    def _fail_all(self, error: BaseException) -> None:
-        with self._changed:
-            self._closed = True
-            requests, self._requests = self._requests, []
-            self._changed.notify_all()
-        for request in requests:
-            request.fail(ScorerClosedError(f"the scoring thread stopped: {type(error).__name__}: {error}"))
+        self._queue.check_open()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _closed() -> RerankerError:
+    return ScorerClosedError("this scorer was closed; ask shared_scorer() for a new one")
 
 
 def _abandon_all() -> None:
@@ -243,7 +188,3 @@ def _abandon_all() -> None:
 
 
 atexit.register(_abandon_all)
-
-
-def _wait(future: Future[Logits], deadline: float | None) -> Logits:
-    return future.result(None if deadline is None else max(0.0, deadline - monotonic()))

@@ -3,46 +3,64 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self
 
 from fr_reranker_plugin.errors import ModelLoadError
 from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
+from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch
 from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_settings
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
 from fr_reranker_plugin.scoring.settings import ModelSettings
 from fr_reranker_plugin.scoring.tokenization import PairTokenizer
+from fr_reranker_plugin.scoring.windows import Span, cut_passages
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
+    from fr_reranker_plugin.scoring.forward.encoder import PackedForward
+
 logger = logging.getLogger(__name__)
 
 SUPPORTED_FAMILIES: Final = ("xlm-roberta", "bert", "camembert", "roberta", "distilbert")
+
+_PROBE: Final = [("Où déclarer une naissance ?", "La déclaration se fait à la mairie, dans les cinq jours.")]
+_PAIRS_AT_ONCE: Final = 8
+_TOLERANCES: Final = {"float32": 1e-3}
+_ROUNDED_TOLERANCE: Final = 0.5
 
 
 class CrossEncoder:
     """A loaded checkpoint: reads a query and a passage together, gives one relevance logit.
 
     An activation that the checkpoint's configuration asks for is not applied: a logit is what the head gives.
-    `encode` is safe from any number of threads; `forward` belongs to one thread.
+    `encode` is safe from any number of threads; `launch` and what it returns belong to one thread.
 
-    :param model: A `*ForSequenceClassification` model with one label, on its device.
+    :param forward: The encoder and its head, on `device`.
     :param tokenizer: The model's tokenizer.
+    :param numbering: How the model numbers tokens.
+    :param device: Where the model is.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PairTokenizer) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
+    pads: Final = False
+
+    def __init__(
+        self, forward: PackedForward, tokenizer: PairTokenizer, numbering: Numbering, device: torch.device
+    ) -> None:
+        self._forward, self._tokenizer, self._numbering = forward, tokenizer, numbering
+        self._device = device
+        self.depth = 2 if device.type == "cuda" else 1
 
     @classmethod
     def load(cls, settings: ModelSettings) -> Self:
         """Load the checkpoint that `settings` names and run one pair through it.
 
-        :raises ModelLoadError: If it cannot be found, is not a one-logit cross-encoder of a supported family, or lacks
-            weights. The message says which and what to do.
+        :raises ModelLoadError: If it cannot be found, is not a one-logit cross-encoder of a supported family, lacks
+            weights, or does not compute here what transformers computes with it. The message says which and what to do.
         :raises SettingsError: If the device or dtype cannot be used here.
         """
         from transformers import AutoModelForSequenceClassification
@@ -52,10 +70,31 @@ class CrossEncoder:
         config = load_config(folder)
         check_architecture(config, folder)
         tokenizer = PairTokenizer.load(folder, config, max_length=settings.max_length)
-        engine = cls(load_weights(AutoModelForSequenceClassification, folder, config, settings), tokenizer)
-        engine.forward(engine.encode([("Une question ?", "Un passage.")]))
+        weights = replace(settings, dtype="float32") if settings.device == "cpu" else settings
+        model = load_weights(AutoModelForSequenceClassification, folder, config, weights)
+        expected = _reference_logit(model, tokenizer)
+        engine = cls._of_model(model, tokenizer, settings)
+        _check_logit(engine.launch(engine.encode(_PROBE))()[0], expected, settings)
         logger.info("loaded %s on %s in %s", settings.model, settings.device, settings.dtype)
         return engine
+
+    @classmethod
+    def _of_model(cls, model: PreTrainedModel, tokenizer: PairTokenizer, settings: ModelSettings) -> Self:
+        """Take the weights out of `model`, which is of no use afterwards."""
+        from fr_reranker_plugin.scoring.forward.encoder_weights import read_weights
+        from fr_reranker_plugin.scoring.forward.precision import build_forward
+
+        weights, device = read_weights(model), model.device
+        tables = weights.embeddings
+        has_types = tokenizer.uses_type_ids and tables.types is not None
+        numbering = Numbering(tables.first_position, tables.skipped, has_types)
+
+        def batches(pairs: Iterable[Pair]) -> Iterator[PackedBatch]:
+            encoded = tokenizer.encode(list(pairs))
+            for start in range(0, len(encoded), _PAIRS_AT_ONCE):
+                yield PackedBatch.of(encoded[start : start + _PAIRS_AT_ONCE], numbering, device)
+
+        return cls(build_forward(weights, settings.dtype, device, batches), tokenizer, numbering, device)
 
     @property
     def max_length(self) -> int:
@@ -66,30 +105,62 @@ class CrossEncoder:
         """Tokenise `pairs`, one result each, in order."""
         return self._tokenizer.encode(pairs)
 
-    def forward(self, batch: Sequence[EncodedPair]) -> list[float]:
-        """Give the logit of each pair of `batch`, computed in one pass and returned as float32 values."""
+    def windows(self, pairs: Sequence[Pair], *, overlap: int) -> list[list[Span]]:
+        """Give where the passage of each pair is cut into windows that fit; see `cut_passages`."""
+        return cut_passages(self._tokenizer, pairs, overlap=overlap)
+
+    def launch(self, batch: Sequence[EncodedPair]) -> Callable[[], list[float]]:
+        """Start the forward pass of `batch`; the function that is returned waits for its float32 logits.
+
+        Pairs of like length stand together inside, because the attention of equal lengths is computed at once.
+        """
         import torch
 
+        order = sorted(range(len(batch)), key=lambda place: len(batch[place].token_ids))
         with torch.inference_mode():
-            logits = self._model(**self._padded_inputs(batch)).logits
-            return cast("list[float]", logits.squeeze(-1).float().tolist())
+            packed = PackedBatch.of([batch[place] for place in order], self._numbering, self._device)
+            logits = self._forward(packed).to("cpu", non_blocking=True)
+        arrived = self._arrival()
 
-    def _padded_inputs(self, batch: Sequence[EncodedPair]) -> dict[str, torch.Tensor]:
+        def collect() -> list[float]:
+            arrived()
+            by_place = dict(zip(order, logits.tolist(), strict=True))
+            return [by_place[place] for place in range(len(batch))]
+
+        return collect
+
+    def _arrival(self) -> Callable[[], object]:
+        """Mark what the GPU has been given so far; the function that is returned waits until it is done."""
         import torch
 
-        longest = max(len(pair.token_ids) for pair in batch)
+        if self._device.type != "cuda":
+            return lambda: None
+        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event.synchronize
 
-        def padded(rows: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
-            table = torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
-            return table.to(self._model.device)
 
-        inputs = {
-            "input_ids": padded([pair.token_ids for pair in batch], self._tokenizer.pad_token_id),
-            "attention_mask": padded([[1] * len(pair.token_ids) for pair in batch], 0),
-        }
-        if self._tokenizer.uses_type_ids:
-            inputs["token_type_ids"] = padded([pair.type_ids for pair in batch], 0)
-        return inputs
+def _reference_logit(model: PreTrainedModel, tokenizer: PairTokenizer) -> float:
+    """Give the logit of the probe as transformers computes it."""
+    import torch
+
+    (pair,) = tokenizer.encode(_PROBE)
+    inputs = {"input_ids": torch.tensor([pair.token_ids], device=model.device)}
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    if tokenizer.uses_type_ids:
+        inputs["token_type_ids"] = torch.tensor([pair.type_ids], device=model.device)
+    with torch.inference_mode():
+        return float(model(**inputs).logits)
+
+
+def _check_logit(found: float, expected: float, settings: ModelSettings) -> None:
+    """Refuse a model whose own code does something that this forward pass does not know of."""
+    tolerance = _TOLERANCES.get(settings.dtype, _ROUNDED_TOLERANCE)
+    if isfinite(expected) and not abs(found - expected) <= tolerance * max(1.0, abs(expected)):
+        raise ModelLoadError(
+            f"{settings.model} gives the logit {found:.4f} here and {expected:.4f} in transformers, for {_PROBE[0]}; "
+            "its configuration must hold something we do not know: please report the model"
+        )
 
 
 def check_architecture(config: PretrainedConfig, folder: Path) -> None:

@@ -19,28 +19,58 @@ if TYPE_CHECKING:
 def resolve_settings(settings: ModelSettings) -> ModelSettings:
     """Replace `None` and `"auto"` by what this machine has, so that equal choices compare equal.
 
-    :raises SettingsError: If the device is unknown or not here, or the dtype is not for it.
+    :raises SettingsError: If a device is unknown or not here, or the dtype is not for it, or devices differ in kind.
     """
+    backend = "torch" if settings.backend == "auto" else settings.backend
+    wanted = ("cpu",) if backend == "onnx" and settings.device is None else settings.devices
+    devices = [_resolve_device(device) for device in wanted]
+    kinds = sorted({device.split(":")[0] for device in devices})
+    if len(kinds) > 1:
+        raise SettingsError(f"the devices of one model must be of one kind, or scores would differ; got {devices}")
+    dtype = settings.dtype
+    if dtype == "auto":
+        dtype = "float16" if kinds == ["cuda"] else "float32"
+    if backend == "onnx":
+        _check_onnx(dtype, kinds[0])
+    else:
+        _check_dtype(dtype, kinds[0])
+    return replace(settings, device=devices, dtype=dtype, backend=backend, revision=settings.pinned_revision)
+
+
+def _check_onnx(dtype: str, kind: str) -> None:
+    if kind != "cpu" or dtype not in ("float32", "int8"):
+        raise SettingsError(
+            f"backend 'onnx' runs on device 'cpu' with dtype 'float32' or 'int8', got {dtype!r} on {kind!r}"
+        )
+
+
+def _check_dtype(dtype: str, kind: str) -> None:
+    from fr_reranker_plugin.scoring.forward import int8
+
+    if dtype == "float16" and kind == "cpu":
+        raise SettingsError(
+            "dtype 'float16' is slow and inexact on a CPU; use 'float32', or 'bfloat16' on AMX hardware"
+        )
+    if dtype == "int8" and kind != "cpu":
+        raise SettingsError(f"dtype 'int8' is for CPUs; on {kind!r} use 'float16', which is as fast there and closer")
+    if dtype == "int8" and not int8.is_supported():
+        raise SettingsError("dtype 'int8' needs a CPU with AVX-512 VNNI or AVX-VNNI, and torch for x86; use 'float32'")
+
+
+def _resolve_device(name: str | None) -> str:
     import torch
 
     try:
-        device = torch.device(settings.device or _best_device())
+        device = torch.device(name or _best_device())
     except RuntimeError as error:
-        raise SettingsError(f"device must be like 'cpu', 'cuda:0' or 'mps', got {settings.device!r}") from error
+        raise SettingsError(f"device must be like 'cpu', 'cuda:0' or 'mps', got {name!r}") from error
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", 0)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(f"device {str(device)!r} is not here: torch sees {torch.cuda.device_count()} CUDA devices")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise SettingsError("device 'mps' is not here: torch was built without it or this is not Apple hardware")
-    dtype = settings.dtype
-    if dtype == "auto":
-        dtype = "float16" if device.type == "cuda" else "float32"
-    if dtype == "float16" and device.type == "cpu":
-        raise SettingsError(
-            "dtype 'float16' is slow and inexact on a CPU; use 'float32', or 'bfloat16' on AMX hardware"
-        )
-    return replace(settings, device=str(device), dtype=dtype, backend="torch", revision=settings.pinned_revision)
+    return str(device)
 
 
 def load_config(folder: Path) -> PretrainedConfig:
@@ -73,10 +103,13 @@ def load_weights(
     :param not_needed: Weights whose names start like this may be missing; nothing reads them.
     :param options: More arguments for the model.
     :raises ModelLoadError: If weights are damaged, or missing and would be random.
+    :raises SettingsError: If several devices are named.
     """
     import torch
     from safetensors import SafetensorError
 
+    if len(settings.devices) > 1:
+        raise SettingsError(f"one copy of a model is loaded on one device; got {settings.device}")
     try:
         with without_progress_bars():
             loaded: tuple[PreTrainedModel, dict[str, Any]] = auto_class.from_pretrained(

@@ -4,27 +4,59 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, Self
+from dataclasses import dataclass, field
+from typing import Final, Self, TypedDict
 
 from fr_reranker_plugin.errors import ScoringError
 from fr_reranker_plugin.scoring.scorer import Pair
 from fr_reranker_plugin.scoring.settings import check_threshold, check_whole_number
+from fr_reranker_plugin.scoring.windows import Span
 
 BLANK_LOGIT: Final = -3.4028234663852886e38
 """The logit of a passage without text: the lowest finite float32, so that it sorts last and survives JSON."""
+
+
+class BestPassage(TypedDict):
+    """The part of a document that answers best: plain values, for its metadata.
+
+    `text` is the document's `content[start:end]`, with `start` and `end` in characters. It is the whole content where
+    that was read at once, and empty where the best part is metadata read before the content. `windows` is how many
+    windows were read: 1 for a document that fits, 0 for one without text.
+    """
+
+    text: str
+    start: int
+    end: int
+    windows: int
+
+
+def part_of(text: str, span: Span, *, windows: int) -> BestPassage:
+    """Give a part of a text, with where it stands."""
+    start, end = span
+    return BestPassage(text=text[start:end], start=start, end=end, windows=windows)
+
+
+NOTHING_READ: Final = part_of("", (0, 0), windows=0)
+"""The best passage of a document without text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
     """The position of a passage in the list that was given, with what the model said of it.
 
-    `score` is `sigmoid(logit)` in 0..1, or the logit itself where raw scores were asked for.
+    `score` is `sigmoid(logit)` in 0..1, or the logit itself where raw scores were asked for. `best_passage` is known
+    where long documents were read in windows.
     """
 
     index: int
     score: float
     logit: float
+    best_passage: BestPassage | None = field(default=None, hash=False)
+
+    @property
+    def metadata(self) -> dict[str, BestPassage]:
+        """What a document's metadata is told beside the score: `best_passage`, if it is known."""
+        return {} if self.best_passage is None else {"best_passage": self.best_passage}
 
 
 def make_pairs(query: str, passages: Iterable[str]) -> list[Pair]:
@@ -46,8 +78,13 @@ def check_finite(pair: Pair, logit: float) -> None:
     :raises ScoringError: If `logit` is infinite or not a number; the message shows the start of the pair.
     """
     if not math.isfinite(logit):
-        query, passage = pair
-        raise ScoringError(f"the model gave the logit {logit} for the pair ({query[:60]!r}, {passage[:60]!r})")
+        raise not_finite(pair, logit)
+
+
+def not_finite(pair: Pair, logit: float) -> ScoringError:
+    """Give the error for a logit that is infinite or not a number."""
+    query, passage = pair
+    return ScoringError(f"the model gave the logit {logit} for the pair ({query[:60]!r}, {passage[:60]!r})")
 
 
 def rank_by_score(
@@ -100,6 +137,12 @@ class TextForm:
         """
         text = self.separator.join([*(str(value) for value in fields if value is not None), content or ""])
         return f"{self.document_prefix}{text}{self.document_suffix}" if text.strip() else None
+
+    def part_of_content(self, span: Span, passage: str, content: str) -> Span:
+        """Give the part of `content` that a part of the passage made from it covers; empty if it covers none."""
+        begin = len(passage) - len(self.document_suffix) - len(content)
+        start, end = (min(max(place - begin, 0), len(content)) for place in span)
+        return start, end
 
 
 @dataclass(frozen=True, slots=True)

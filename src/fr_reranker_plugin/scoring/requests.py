@@ -1,165 +1,200 @@
-"""What waits in the queue, and which of it makes the next batch."""
+"""What waits: the distinct pairs, and the requests that asked for them."""
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 
-from fr_reranker_plugin.errors import RerankerError, ScoringError
-from fr_reranker_plugin.scoring.ranking import check_finite
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Logits, Pair
-from fr_reranker_plugin.scoring.settings import BatchSettings
+from fr_reranker_plugin.scoring.settings import Priority
 
-_NEGLIGIBLE_PADDING: Final = 16
-"""Tokens of padding that cost less than one more forward pass."""
+
+class Slot:
+    """One distinct pair: the unit that is batched, computed once, and answered to everyone who asked for it.
+
+    It may wait in several requests at the same time; the most urgent of them takes it into a batch.
+
+    :param pair: The two texts.
+    :param encoded: The same pair as the model reads it.
+    """
+
+    __slots__ = ("askers", "encoded", "length", "pair", "taken", "wanted")
+
+    def __init__(self, pair: Pair, encoded: EncodedPair) -> None:
+        self.pair: Final = pair
+        self.encoded: Final = encoded
+        self.length: Final = len(encoded.token_ids) or 1
+        self.askers: list[tuple[Request, int]] = []
+        self.wanted = 0
+        self.taken = False
+
+    def ask(self, request: Request, position: int) -> None:
+        """Note that `request` wants the logit for its pair at `position`."""
+        self.askers.append((request, position))
+        self.wanted += 1
+
+    def take(self) -> None:
+        """Leave the queue, of every request that asked."""
+        self.taken = True
+        for request, _ in self.askers:
+            if request.waiting:  # else it has left
+                request.note_taken(self.length)
+
+
+class Line:
+    """The requests of one priority that wait, and how much that is."""
+
+    __slots__ = ("pairs", "requests", "tokens")
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.pairs = self.tokens = 0
+
+    def add(self, request: Request) -> None:
+        """Let a request in."""
+        request.line = self
+        self.requests.append(request)
+        self.pairs += request.waiting
+        self.tokens += request.waiting_tokens
 
 
 class Request:
     """The pairs of one caller, and the promise of their logits.
 
-    :param pairs: What was asked, for error messages.
+    :param pairs: What is asked. A pair that stands there twice is scored once.
     :param encoded: The same pairs as the model reads them.
-    :param arrived_at: Tokens the scorer had computed when the request came in: its place in line.
+    :param priority: Whether someone waits for it.
+    :param deadline: When the answer is of no use any more, on the monotonic clock, in seconds.
+    :param first_position: Where `pairs` begin in what the caller asked, for error messages.
     """
 
-    def __init__(self, pairs: Sequence[Pair], encoded: Sequence[EncodedPair], *, arrived_at: int = 0) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        encoded: Sequence[EncodedPair],
+        *,
+        priority: Priority = "interactive",
+        deadline: float = math.inf,
+        first_position: int = 0,
+    ) -> None:
         self.future: Future[Logits] = Future()
-        self._pairs = pairs
-        self._encoded = encoded
-        self._arrived_at = arrived_at
-        self._waiting = sorted(range(len(encoded)), key=self._length)
-        self._waiting_tokens = sum(map(self._length, self._waiting))
+        self.priority: Final = priority
+        self.deadline: Final = deadline
+        self.line = Line()
+        self.entered_at = 0.0
+        self._first_position = first_position
+        self._truncated = [position for position, pair in enumerate(encoded) if pair.truncated]
         self._logits = [0.0] * len(encoded)
-        self._unanswered = len(encoded)
+        self._repeats: list[tuple[int, int]] = []
+        self._slots = self._distinct(pairs, encoded)
+        self._slots.sort(key=_length)
+        self._lengths = [slot.length for slot in self._slots]
+        self._unanswered = self.waiting = len(self._slots)
+        self.waiting_tokens = self.urgency = sum(self._lengths)
+
+    def _distinct(self, pairs: Sequence[Pair], encoded: Sequence[EncodedPair]) -> list[Slot]:
+        first: dict[Pair, int] = {}
+        slots: list[Slot] = []
+        for position, (query, passage) in enumerate(pairs):
+            known = first.setdefault((query, passage), position)
+            if known != position:
+                self._repeats.append((position, known))
+                continue
+            slots.append(Slot((query, passage), encoded[position]))
+            slots[-1].ask(self, position)
+        return slots
 
     @property
-    def waiting(self) -> int:
-        """How many pairs are not in a batch yet."""
-        return len(self._waiting)
+    def repeats(self) -> int:
+        """How many of the pairs stand in the request before."""
+        return len(self._repeats)
 
-    @property
-    def urgency(self) -> int:
-        """Less is sooner: the work left, plus the work done for others before this request came.
+    def join(self, known: dict[Pair, Slot]) -> int:
+        """Wait for the pairs that are already waiting or being scored together with those who asked before.
 
-        A later request is preferred only while it is shorter by more than the work done since this one arrived, so
-        the wait of a long request is bounded by its own length (shortest remaining work first, aged by work).
+        :param known: Every slot that is waiting or being scored; the new ones are added.
+        :returns: How many pairs were known.
         """
-        return self._arrived_at + self._waiting_tokens
+        joined = 0
+        for place, own in enumerate(self._slots):
+            slot = known.setdefault(own.pair, own)
+            if slot is own:
+                continue
+            joined += 1
+            self._slots[place] = slot
+            slot.ask(self, own.askers[0][1])
+            if slot.taken:
+                self.waiting -= 1
+                self.waiting_tokens -= slot.length
+                self.urgency -= slot.length
+        return joined
+
+    def take(self, at_most: int, at_least: int = 1) -> Slot | None:
+        """Take the longest pair that waits and has `at_least` to `at_most` tokens, or none."""
+        while (place := bisect_right(self._lengths, at_most) - 1) >= 0 and self._lengths[place] >= at_least:
+            del self._lengths[place]
+            slot = self._slots.pop(place)
+            if not slot.taken:
+                slot.take()
+                return slot
+        return None
+
+    def longest(self) -> int:
+        """Length of the longest pair that waits, in tokens; one must wait."""
+        while self._slots[-1].taken:
+            self._slots.pop()
+            self._lengths.pop()
+        return self._lengths[-1]
+
+    def note_taken(self, length: int) -> None:
+        """One pair less waits."""
+        self.waiting -= 1
+        self.waiting_tokens -= length
+        self.urgency -= length
+        self.line.pairs -= 1
+        self.line.tokens -= length
+
+    def leave(self) -> list[Slot]:
+        """Let go of everything that waits; gives the slots that nobody else waits for."""
+        self.line.pairs -= self.waiting
+        self.line.tokens -= self.waiting_tokens
+        self.waiting = self.waiting_tokens = 0
+        waiting = [slot for slot in self._slots if not slot.taken]
+        self._slots, self._lengths = [], []
+        for slot in waiting:
+            slot.wanted -= 1
+        return [slot for slot in waiting if not slot.wanted]
 
     def is_wanted(self) -> bool:
-        """Whether the caller still waits: neither cancelled nor already failed."""
+        """Whether the caller still waits: neither answered nor cancelled."""
         return not self.future.done()
 
-    def longest_waiting(self, at_most: int | None = None) -> int | None:
-        """Length of the longest pair that waits and has at most this many tokens."""
-        place = self._place_of_longest(at_most)
-        return None if place is None else self._length(self._waiting[place])
-
-    def take_longest(self, at_most: int) -> Slot:
-        """Take the longest pair that waits and has at most this many tokens; there must be one."""
-        place = self._place_of_longest(at_most)
-        if place is None:
-            raise LookupError(f"no pair of at most {at_most} tokens waits")
-        position = self._waiting.pop(place)
-        self._waiting_tokens -= self._length(position)
-        return Slot(self, position)
-
-    def deliver(self, position: int, logit: float) -> None:
-        """Note one logit; the last one answers the caller."""
-        try:
-            check_finite(self._pairs[position], logit)
-        except ScoringError as error:
-            self.fail(error)
-            return
+    def note(self, position: int, logit: float) -> bool:
+        """Note one logit; true with the last one."""
         self._logits[position] = logit
         self._unanswered -= 1
-        if not self._unanswered:
-            truncated = [index for index, pair in enumerate(self._encoded) if pair.truncated]
-            with suppress(InvalidStateError):  # the caller may cancel at this very moment
-                self.future.set_result(Logits(self._logits, truncated=truncated))
+        return not self._unanswered
 
-    def fail(self, error: RerankerError) -> None:
+    def answer(self) -> None:
+        """Answer the caller; every logit has been noted."""
+        for position, first in self._repeats:
+            self._logits[position] = self._logits[first]
+        with suppress(InvalidStateError):  # the caller may cancel at this very moment
+            self.future.set_result(Logits(self._logits, truncated=self._truncated))
+
+    def fail(self, error: BaseException) -> None:
         """Answer the caller with an error, unless there is an answer already."""
         with suppress(InvalidStateError):  # another batch of this request may have failed before
             self.future.set_exception(error)
 
-    def blame(self, position: int, cause: Exception) -> None:
-        """Fail because of the pair at `position`."""
-        query, passage = self._pairs[position]
-        error = ScoringError(
-            f"the model failed on pair {position} ({query[:60]!r}, {passage[:60]!r}): {type(cause).__name__}: {cause}"
-        )
-        error.__cause__ = cause
-        self.fail(error)
-
-    def encoded(self, position: int) -> EncodedPair:
-        """Give the pair at `position` as the model reads it."""
-        return self._encoded[position]
-
-    def _length(self, position: int) -> int:
-        return len(self._encoded[position].token_ids)
-
-    def _place_of_longest(self, at_most: int | None) -> int | None:
-        """Where in `_waiting`, which is sorted by length, the longest allowed pair stands."""
-        low, high = 0, len(self._waiting)
-        while low < high and at_most is not None:
-            middle = (low + high) // 2
-            if self._length(self._waiting[middle]) <= at_most:
-                low = middle + 1
-            else:
-                high = middle
-        return high - 1 if high else None
+    def place_of(self, position: int) -> int:
+        """Where the caller's list has the pair that is at `position` here."""
+        return self._first_position + position
 
 
-class Slot(NamedTuple):
-    """One pair of one request: the unit that is batched and answered."""
-
-    request: Request
-    position: int
-
-    @property
-    def encoded(self) -> EncodedPair:
-        """The pair as the model reads it."""
-        return self.request.encoded(self.position)
-
-    def deliver(self, logit: float) -> None:
-        """Answer with a logit."""
-        self.request.deliver(self.position, logit)
-
-    def fail(self, cause: Exception) -> None:
-        """Answer with the error that this pair caused."""
-        self.request.blame(self.position, cause)
-
-
-def take_batch(requests: Sequence[Request], settings: BatchSettings) -> list[Slot]:
-    """Take the pairs of the next forward pass: the most urgent request first, topped up with like lengths of others.
-
-    The longest pair of the most urgent request sets the scale. Nothing much longer or much shorter joins, so that
-    little of the batch is padding, and `max_batch_tokens` holds for the padded batch.
-    """
-    budget = settings.for_device(None).max_batch_tokens or 1
-    by_urgency = sorted((request for request in requests if request.waiting), key=lambda request: request.urgency)
-    if not by_urgency:
-        return []
-    padded = by_urgency[0].longest_waiting() or 1
-    shortest, longest = _like_lengths(padded)
-    batch: list[Slot] = []
-    for request in by_urgency:
-        while settings.max_batch_size is None or len(batch) < settings.max_batch_size:
-            fitting = budget // (len(batch) + 1)
-            if batch and fitting < padded:
-                return batch
-            length = request.longest_waiting(min(longest, max(fitting, padded)))
-            if length is None or length < shortest:
-                break
-            batch.append(request.take_longest(length))
-            padded = max(padded, length)
-    return batch
-
-
-def _like_lengths(length: int) -> tuple[int, int]:
-    """Give the shortest and the longest pair, in tokens, that may share a batch with one of `length`."""
-    slack = max(_NEGLIGIBLE_PADDING, length // 4)
-    return max(1, length - slack), length + slack
+def _length(slot: Slot) -> int:
+    return slot.length

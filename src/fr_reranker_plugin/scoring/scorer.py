@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol, Self, runtime_checkable
+
+from fr_reranker_plugin.scoring.settings import Priority
 
 Pair = tuple[str, str]
 """A query and a passage."""
@@ -51,21 +53,39 @@ class Scorer(Protocol):
     the scorer knows which pairs it had to cut.
     """
 
-    def score(self, pairs: Sequence[Pair], *, timeout: float | None = None) -> list[float]:
-        """Score `pairs`, giving up with `DeadlineExceededError` after `timeout` seconds (`None`: never)."""
+    def score(
+        self, pairs: Sequence[Pair], *, timeout: float | None = None, priority: Priority = "interactive"
+    ) -> list[float]:
+        """Score `pairs`, giving up with `DeadlineExceededError` after `timeout` seconds (`None`: never).
 
-    async def ascore(self, pairs: Sequence[Pair], *, timeout: float | None = None) -> list[float]:
+        `priority="bulk"` lets the requests that someone waits for go first.
+        """
+
+    async def ascore(
+        self, pairs: Sequence[Pair], *, timeout: float | None = None, priority: Priority = "interactive"
+    ) -> list[float]:
         """Score `pairs` without blocking the event loop."""
 
 
 class Engine(Protocol):
-    """A loaded model: what `BatchingScorer` drives from its one thread.
+    """A loaded model on one device: what a thread of `BatchingScorer` drives.
 
-    `encode` may be called from several threads at once; `forward` from one thread only.
+    `encode` may be called from several threads at once; `launch`, and what it returns, from one thread only.
     """
+
+    @property
+    def pads(self) -> bool:
+        """Whether a batch costs its longest pair times its pairs, rather than just its tokens (padding-free)."""
+
+    @property
+    def depth(self) -> int:
+        """How many batches may be under way: 2 where `launch` returns before the logits are there, else 1."""
 
     def encode(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
         """Tokenise `pairs`, one result each, in order."""
 
-    def forward(self, batch: Sequence[EncodedPair]) -> list[float]:
-        """Give the logit of each pair of `batch` in one pass through the model."""
+    def windows(self, pairs: Sequence[Pair], *, overlap: int) -> list[list[tuple[int, int]]]:
+        """Give where the passage of each pair is cut into windows that fit; see `cut_passages`."""
+
+    def launch(self, batch: Sequence[EncodedPair]) -> Callable[[], list[float]]:
+        """Start one pass through the model; the function that is returned waits for it and gives the logits."""

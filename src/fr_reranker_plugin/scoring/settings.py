@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
@@ -15,8 +16,10 @@ REFERENCE_REVISION: Final = "2b77fea"
 EMBEDDED: Final = "embedded"
 """The model name that stands for the checkpoint inside this package."""
 
-DType = Literal["auto", "float32", "float16", "bfloat16"]
-Backend = Literal["auto", "torch"]
+DType = Literal["auto", "float32", "float16", "bfloat16", "int8"]
+Backend = Literal["auto", "torch", "onnx"]
+Priority = Literal["interactive", "bulk"]
+"""How soon a request matters: someone waits for an interactive one; bulk work fills what is left."""
 
 DEFAULT_BATCH_TOKENS: Final = {"cpu": 1024, "mps": 4096, "cuda": 16384}
 """Token budget of one batch by kind of device: enough to keep it busy, little enough to answer others soon."""
@@ -30,9 +33,11 @@ class ModelSettings:
 
     :param model: A Hub id, a local folder, or `"embedded"`.
     :param revision: Commit, tag or branch on the Hub. `None`: the pinned commit for the reference model, else `main`.
-    :param device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`. `None`: the first GPU if there is one, else the CPU.
-    :param dtype: Arithmetic of the forward pass. `"auto"`: float16 on CUDA, float32 elsewhere.
-    :param backend: What runs the model. `"auto"` is torch.
+    :param device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`. `None`: the first GPU if there is one, else the CPU. A list
+        of devices of one kind, like `["cuda:0", "cuda:1"]`: a copy of the model on each, behind one queue.
+    :param dtype: Arithmetic of the forward pass. `"auto"`: float16 on CUDA, float32 elsewhere. `"int8"`: on CPUs only,
+        the fastest there; scores move a little, see docs/guides/speed.md.
+    :param backend: What runs the model. `"auto"` is torch; `"onnx"` is ONNX Runtime on the CPU (docs/guides/onnx.md).
     :param max_length: Longest pair in tokens, special tokens included; a longer one is cut (`longest_first`).
         `None`: 512, or the model's own limit where that is smaller.
     :param local_files_only: Never ask the Hub; use the local cache.
@@ -43,7 +48,7 @@ class ModelSettings:
 
     model: str = REFERENCE_MODEL
     revision: str | None = None
-    device: str | None = None
+    device: str | Sequence[str] | None = None
     dtype: DType = "auto"
     backend: Backend = "auto"
     max_length: int | None = None
@@ -54,10 +59,17 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model.strip():
             raise SettingsError(f"model must be a Hub id, a folder or {EMBEDDED!r}, got {self.model!r}")
+        if self.device is not None and not isinstance(self.device, str):
+            object.__setattr__(self, "device", _checked_devices(self.device))
         _check_choice("dtype", self.dtype, get_args(DType))
         _check_choice("backend", self.backend, get_args(Backend))
         if self.max_length is not None:
             check_whole_number("max_length", self.max_length, at_least=_SHORTEST_USEFUL_LENGTH)
+
+    @property
+    def devices(self) -> tuple[str | None, ...]:
+        """The devices that each get a copy of the model; `None` stands for the best one."""
+        return (self.device,) if self.device is None or isinstance(self.device, str) else tuple(self.device)
 
     @property
     def pinned_revision(self) -> str | None:
@@ -71,12 +83,13 @@ class ModelSettings:
 class BatchSettings:
     """How much one batch, one slice of a request and the whole queue may hold.
 
-    :param max_batch_tokens: Longest pair times number of pairs in one forward pass: what bounds the memory, and the
-        wait of a request that comes while a batch runs. A single longer pair still gets a batch of its own.
-        `None`: by device, see `DEFAULT_BATCH_TOKENS`.
+    :param max_batch_tokens: Tokens computed in one forward pass, padding included where the engine pads: what bounds
+        the memory, and the wait of a request that comes while a batch runs. A single longer pair still gets a batch of
+        its own. After memory ran out, less is used for a while. `None`: by device, see `DEFAULT_BATCH_TOKENS`.
     :param max_batch_size: Most pairs in one forward pass. `None`: only the token budget decides.
     :param max_slice_pairs: A request with more pairs than this enters the queue in slices, two at a time.
-    :param max_waiting_pairs: A request that finds this many pairs waiting is refused with `OverloadedError`.
+    :param max_waiting_pairs: A request that finds no room among this many waiting pairs is refused with
+        `OverloadedError`. Bulk requests do not take the room of interactive ones.
     :raises SettingsError: If a value is not a whole number of at least 1.
     """
 
@@ -93,11 +106,12 @@ class BatchSettings:
         if self.max_batch_size is not None:
             check_whole_number("max_batch_size", self.max_batch_size)
 
-    def for_device(self, device: str | None) -> BatchSettings:
-        """Give the same settings with the token budget of `device` where none was chosen."""
+    def for_device(self, device: str | Sequence[str] | None) -> BatchSettings:
+        """Give the same settings with the token budget of `device` where none was chosen; of a list, its first one."""
         if self.max_batch_tokens is not None:
             return self
-        kind = (device or "cpu").split(":")[0]
+        first = device if device is None or isinstance(device, str) else device[0]
+        kind = (first or "cpu").split(":")[0]
         return replace(self, max_batch_tokens=DEFAULT_BATCH_TOKENS.get(kind, DEFAULT_BATCH_TOKENS["cpu"]))
 
 
@@ -123,6 +137,21 @@ def check_threshold(value: float | None) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
         raise SettingsError(f"score_threshold must be a number or None, got {value!r}")
     return float(value)
+
+
+def check_priority(value: Priority) -> Priority:
+    """Give `value` back if it is a priority.
+
+    :raises SettingsError: Otherwise.
+    """
+    _check_choice("priority", value, get_args(Priority))
+    return value
+
+
+def _checked_devices(devices: object) -> str | tuple[str, ...]:
+    if not isinstance(devices, (list, tuple)) or not devices or not all(isinstance(one, str) for one in devices):
+        raise SettingsError(f"device must be a name, a list of names or None, got {devices!r}")
+    return devices[0] if len(devices) == 1 else tuple(devices)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -14,9 +14,10 @@ from typing import Final
 
 from fr_reranker_plugin.errors import ScorerClosedError
 from fr_reranker_plugin.scoring.batching import FORKED, BatchingScorer
-from fr_reranker_plugin.scoring.metrics import Snapshot
+from fr_reranker_plugin.scoring.metrics import Health, Snapshot
 from fr_reranker_plugin.scoring.scorer import Logits, Pair
-from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings
+from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings, Priority
+from fr_reranker_plugin.scoring.windows import Span
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class _Registry:
 
     def acquire(self, model: ModelSettings, batch: BatchSettings) -> tuple[ModelSettings, BatchingScorer]:
         """Give the live scorer of `model`, loading it if this is the first holder; a failed load is not kept."""
-        from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder
+        from fr_reranker_plugin.scoring.engines import load_engines
         from fr_reranker_plugin.scoring.loading import resolve_settings
 
         if self._parent_had_models:
@@ -54,7 +55,7 @@ class _Registry:
         try:
             with entry.loading:
                 if entry.scorer is None:
-                    entry.scorer, entry.batch = BatchingScorer(CrossEncoder.load(key), batch), batch
+                    entry.scorer, entry.batch = BatchingScorer(load_engines(key), batch), batch
         except BaseException:
             self.release(key)
             raise
@@ -131,20 +132,37 @@ class SharedScorer:
         """Load the model unless it is loaded, without blocking the event loop."""
         await self._alive()
 
-    def score(self, pairs: Sequence[Pair], *, timeout: float | None = None) -> Logits:
+    def score(
+        self, pairs: Sequence[Pair], *, timeout: float | None = None, priority: Priority = "interactive"
+    ) -> Logits:
         """Give one raw logit per pair, in order; see `BatchingScorer.score`. No pairs load nothing."""
-        return self._live().score(pairs, timeout=timeout) if pairs else Logits()
+        return self._live().score(pairs, timeout=timeout, priority=priority) if pairs else Logits()
 
-    async def ascore(self, pairs: Sequence[Pair], *, timeout: float | None = None) -> Logits:
+    async def ascore(
+        self, pairs: Sequence[Pair], *, timeout: float | None = None, priority: Priority = "interactive"
+    ) -> Logits:
         """Give one raw logit per pair without blocking the event loop; see `BatchingScorer.ascore`."""
         if not pairs:
             return Logits()
-        return await (await self._alive()).ascore(pairs, timeout=timeout)
+        return await (await self._alive()).ascore(pairs, timeout=timeout, priority=priority)
+
+    def windows(self, pairs: Sequence[Pair], *, overlap: int) -> list[list[Span]]:
+        """Give where the passage of each pair is cut into windows that fit; see `cut_passages`."""
+        return self._live().windows(pairs, overlap=overlap)
+
+    async def awindows(self, pairs: Sequence[Pair], *, overlap: int) -> list[list[Span]]:
+        """Give where each passage is cut without blocking the event loop."""
+        return await (await self._alive()).awindows(pairs, overlap=overlap)
 
     def snapshot(self) -> Snapshot | None:
         """Counters of the live scorer, over all its callers; `None` while the handle is cold."""
         held = self._held
         return None if held is None else held.snapshot()
+
+    def health(self) -> Health | None:
+        """Tell whether the live scorer can answer; `None` while the handle is cold."""
+        held = self._held
+        return None if held is None else held.health()
 
     def close(self) -> None:
         """Let go of the model; the last handle's `close` answers what is queued and frees the memory."""
@@ -197,6 +215,6 @@ def _free_gpu_memory(key: ModelSettings) -> None:
 
     import torch
 
-    if key.device is not None and key.device.startswith("cuda"):
+    if any(device is not None and device.startswith("cuda") for device in key.devices):
         gc.collect()
         torch.cuda.empty_cache()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self, cast
 
 from fr_reranker_plugin.errors import ModelLoadError, SettingsError
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
+from fr_reranker_plugin.scoring.token_cache import TokenCache, TokenIds
+from fr_reranker_plugin.scoring.windows import Span
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -33,7 +35,7 @@ class _Template(NamedTuple):
     def size(self) -> int:
         return len(self.start) + len(self.middle) + len(self.end)
 
-    def fill(self, query: list[int], passage: list[int], *, truncated: bool) -> EncodedPair:
+    def fill(self, query: Sequence[int], passage: Sequence[int], *, truncated: bool) -> EncodedPair:
         parts = (self.start, query, self.middle, passage, self.end)
         type_ids = [kind for kind, part in zip(self.types, parts, strict=True) for _ in part]
         return EncodedPair([token for part in parts for token in part], type_ids, truncated)
@@ -61,6 +63,7 @@ class PairTokenizer:
         self.uses_type_ids: bool = "token_type_ids" in tokenizer.model_input_names
         self._keeps_end: bool = tokenizer.truncation_side == "left"
         self._template = _read_template(self._tokenizer)
+        self.cache = TokenCache()
 
     @classmethod
     def load(cls, folder: Path, config: PretrainedConfig, *, max_length: int | None) -> Self:
@@ -87,19 +90,30 @@ class PairTokenizer:
         texts = [
             (_checked("query", query, i), _checked("passage", passage, i)) for i, (query, passage) in enumerate(pairs)
         ]
-        distinct = list(dict.fromkeys(text for pair in texts for text in pair))
-        encodings = self._tokenizer.encode_batch_fast(distinct, add_special_tokens=False)
-        ids = {text: encoding.ids for text, encoding in zip(distinct, encodings, strict=True)}
+        ids = self.cache.look_up((text for pair in texts for text in pair), self._tokenise)
         return [self._join(ids[query], ids[passage]) for query, passage in texts]
 
-    def _join(self, query: list[int], passage: list[int]) -> EncodedPair:
-        room = self.max_length - self._template.size
+    def _tokenise(self, texts: list[str]) -> list[Sequence[int]]:
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    @property
+    def room(self) -> int:
+        """How many tokens the query and the passage of a pair may have together."""
+        return self.max_length - self._template.size
+
+    def spans(self, texts: Sequence[str]) -> list[list[Span]]:
+        """Give the characters that each token of each text stands for; they may be fewer than the token was made of."""
+        readable = [_checked("text", text, i) for i, text in enumerate(texts)]
+        return [encoding.offsets for encoding in self._tokenizer.encode_batch(readable, add_special_tokens=False)]
+
+    def _join(self, query: TokenIds, passage: TokenIds) -> EncodedPair:
+        room = self.room
         if len(query) + len(passage) <= room:
             return self._template.fill(query, passage, truncated=False)
         query_length, passage_length = longest_first(len(query), len(passage), room)
         return self._template.fill(self._cut(query, query_length), self._cut(passage, passage_length), truncated=True)
 
-    def _cut(self, ids: list[int], length: int) -> list[int]:
+    def _cut(self, ids: TokenIds, length: int) -> TokenIds:
         return ids[len(ids) - length :] if self._keeps_end else ids[:length]
 
 

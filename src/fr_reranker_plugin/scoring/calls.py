@@ -1,0 +1,82 @@
+"""One call of `score`: its slices in the queue, and what becomes of them when it ends."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from time import monotonic
+from typing import Final, NamedTuple, Self
+
+from fr_reranker_plugin.errors import DeadlineExceededError
+from fr_reranker_plugin.scoring.request_queue import RequestQueue
+from fr_reranker_plugin.scoring.requests import Request
+from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
+from fr_reranker_plugin.scoring.settings import Priority, check_priority
+
+
+class Slice(NamedTuple):
+    """A part of what one caller asks, and where it begins."""
+
+    pairs: Sequence[Pair]
+    first_position: int
+
+
+class Call:
+    """What one caller has in the queue; on leaving, whatever of it is not answered is withdrawn.
+
+    :param queue: Where its requests go.
+    :param pairs: How many pairs it is about, for the message when it is late.
+    :param timeout: Seconds from now until the answer is of no use; `None`: it always is.
+    :param priority: Whether someone waits for it.
+    :raises DeadlineExceededError: On leaving, in place of any `TimeoutError`.
+    :raises SettingsError: If there is no such priority.
+    """
+
+    def __init__(self, queue: RequestQueue, *, pairs: int, timeout: float | None, priority: Priority) -> None:
+        self.requests: Final[deque[Request]] = deque()
+        self._queue = queue
+        self._pairs = pairs
+        self._timeout = timeout
+        self._priority = check_priority(priority)
+        self._began_at = monotonic()
+        self._deadline = math.inf if timeout is None else self._began_at + timeout
+
+    def add(self, part: Slice, encoded: Sequence[EncodedPair]) -> None:
+        """Let a slice into the queue.
+
+        :raises OverloadedError: If there is no room for the first one; the others belong to a request that is in.
+        """
+        request = Request(
+            part.pairs,
+            encoded,
+            priority=self._priority,
+            deadline=self._deadline,
+            first_position=part.first_position,
+        )
+        self._queue.enter(request, admitted=part.first_position > 0)
+        self.requests.append(request)
+
+    def seconds(self) -> float:
+        """Seconds since the call began."""
+        return monotonic() - self._began_at
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the answer is of no use; `None`: it always is."""
+        return None if self._timeout is None else max(0.0, self._deadline - monotonic())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        late = isinstance(error, TimeoutError)
+        for request in self.requests:
+            self._queue.withdraw(request, expired=late)
+        if late:
+            raise DeadlineExceededError(f"no answer within {self._timeout} s for {self._pairs} pairs") from None
+
+
+def slices(pairs: Sequence[Pair], size: int) -> Iterator[Slice]:
+    """Cut a request into the slices that enter the queue, one by one, so that only two are held as tokens."""
+    for start in range(0, len(pairs), size):
+        yield Slice(pairs[start : start + size], start)

@@ -1,0 +1,74 @@
+"""Pairs of different lengths as one row of tokens, without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Self
+
+from fr_reranker_plugin.scoring.forward.attention import Layout, on_device
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from fr_reranker_plugin.scoring.scorer import EncodedPair
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """What the embeddings and the attention need to know of a batch; every tensor is on the device.
+
+    :param token_ids: Shape (tokens,), int64: the pairs one after another.
+    :param positions: Shape (tokens,), int64: counted anew in every pair.
+    :param type_ids: Shape (tokens,), int64, or `None` for families without.
+    :param first: Shape (pairs,), int64: where each pair begins.
+    :param layout: Where each pair lies.
+    :param layout_of_first: The same for the first tokens alone: one row per pair.
+    """
+
+    token_ids: Tensor
+    positions: Tensor
+    type_ids: Tensor | None
+    first: Tensor
+    layout: Layout
+    layout_of_first: Layout
+
+    @classmethod
+    def of(cls, pairs: Sequence[EncodedPair], numbering: Numbering, device: torch.device) -> Self:
+        """Lay `pairs` out on `device`."""
+        import torch
+
+        numbers = [
+            list(chain.from_iterable(pair.token_ids for pair in pairs)),
+            list(chain.from_iterable(numbering.positions(pair.token_ids) for pair in pairs)),
+        ]
+        if numbering.has_types:
+            numbers.append(list(chain.from_iterable(pair.type_ids for pair in pairs)))
+        token_ids, positions, *type_ids = on_device(numbers, torch.int64, device)
+        layout = Layout.of([len(pair.token_ids) for pair in pairs], device)
+        alone = Layout.of([1] * len(pairs), device)
+        return cls(token_ids, positions, type_ids[0] if type_ids else None, layout.bounds[:-1].long(), layout, alone)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """How a family numbers the tokens of a pair.
+
+    :param first: Position of the first token: 0, or the padding's id plus one in the RoBERTa family.
+    :param skipped: A token id that takes no position of its own (RoBERTa's padding, where a text spells it).
+    :param has_types: Whether the query's tokens and the passage's have type ids.
+    """
+
+    first: int
+    skipped: int | None
+    has_types: bool
+
+    def positions(self, token_ids: Sequence[int]) -> Sequence[int]:
+        """Give the position of each token of one pair."""
+        if self.skipped is None or self.skipped not in token_ids:
+            return range(self.first, self.first + len(token_ids))
+        kept = [token != self.skipped for token in token_ids]
+        counted = accumulate(kept)
+        return [self.first - 1 + (count if keep else 0) for keep, count in zip(kept, counted, strict=True)]

@@ -1,0 +1,156 @@
+"""Matrix products of 8-bit integers, with ranges measured beforehand on French text.
+
+Weights are rounded per output channel. Activations are rounded with fixed ranges, so that a logit depends on its pair
+only: ranges taken from the batch, as dynamic quantisation does, make it depend on its neighbours. Ranges that differ
+much between channels are evened out by moving a factor per channel from the activations into the weights (Xiao et al.
+2023, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from fr_reranker_plugin.scoring.forward.bfloat16_product import capabilities
+from fr_reranker_plugin.scoring.forward.encoder_weights import gelu_in_place
+from fr_reranker_plugin.scoring.forward.linear import Linear, Place, Scratch
+from fr_reranker_plugin.scoring.forward.products import fed_forward
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from torch import Tensor
+
+    from fr_reranker_plugin.scoring.forward.encoder_weights import Activation, Affine
+
+_HIGHEST: Final = 127
+_MIDDLE: Final = 128
+"""Activations are unsigned, with zero in the middle: what the processors' instructions take."""
+
+_GELU_LOWEST: Final = -0.17
+"""The least value of GELU, at -0.7518."""
+
+
+class Int8Products:
+    """Builds products of 8-bit integers.
+
+    :param limits: Largest magnitude of each channel on calibration text, by layer and place.
+    :param projected: The dtype of queries, keys and values; everything else is given in float32.
+    """
+
+    def __init__(self, limits: Mapping[tuple[int, Place], Tensor], projected: torch.dtype) -> None:
+        self._limits, self._projected = limits, projected
+        self._scratch = Scratch()
+
+    def linear(self, affine: Affine, layer: int, place: Place) -> Int8Linear:
+        """Build one product."""
+        import torch
+
+        output = self._projected if place == "projections" else torch.float32
+        return Int8Linear(affine, self._limits[layer, place], self._scratch, output=output)
+
+    def feed_forward(self, first: Affine, second: Affine, layer: int, activation: Activation) -> Linear:
+        """Build two products with an activation between them."""
+        if activation is not gelu_in_place:
+            return fed_forward(self, first, second, layer, activation)
+        before = self.linear(first, layer, "intermediate")
+        return Int8FeedForward(before, second, highest=float(self._limits[layer, "output"].max()))
+
+
+class Int8Linear:
+    """A matrix product of rounded numbers, summed exactly and given as floating-point numbers.
+
+    :param affine: The float32 weight and bias.
+    :param limits: Largest magnitude of each input channel on calibration text, shape (inputs,).
+    :param scratch: Memory for the rounded rows.
+    :param output: The dtype of the product.
+    """
+
+    def __init__(self, affine: Affine, limits: Tensor, scratch: Scratch, *, output: torch.dtype) -> None:
+        smooth = smoothing(affine.weight, limits)
+        scale = float((limits / smooth).max()) / _HIGHEST
+        self._inverse = 1 / (smooth * scale)
+        self._product = _Product(affine.weight * smooth, affine.bias, scale, _MIDDLE)
+        self._scratch, self._output = scratch, output
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Multiply `rows`; what is beyond the calibrated range is cut to it."""
+        return self._product(to_uint8(rows, self._inverse, self._scratch), output=self._output)
+
+    def gelu(self, rows: Tensor, *, scale: float, zero: int) -> Tensor:
+        """Multiply `rows`, apply GELU, and round to unsigned integers `value / scale + zero`."""
+        import torch
+
+        integers = to_uint8(rows, self._inverse, self._scratch)
+        return self._product(integers, output=torch.uint8, scale=scale, zero=zero, then="gelu")
+
+
+class Int8FeedForward:
+    """Two matrix products with a GELU between them that never leaves 8 bits.
+
+    :param highest: The largest value after the GELU on calibration text.
+    """
+
+    def __init__(self, first: Int8Linear, second: Affine, highest: float) -> None:
+        self._first = first
+        self._scale = (highest - _GELU_LOWEST) / 255
+        self._zero = round(-_GELU_LOWEST / self._scale)
+        self._second = _Product(second.weight, second.bias, self._scale, self._zero)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Multiply, apply GELU and multiply `rows`; gives float32."""
+        import torch
+
+        hidden = self._first.gelu(rows, scale=self._scale, zero=self._zero)
+        return self._second(hidden, output=torch.float32)
+
+
+class _Product:
+    """An 8-bit weight in oneDNN's layout, one scale per output channel."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, input_scale: float, input_zero: int) -> None:
+        import torch
+
+        self._scales = (weight.abs().amax(dim=1) / _HIGHEST).clamp(min=torch.finfo(torch.float32).tiny)
+        rounded = (weight / self._scales[:, None]).round().to(torch.int8)
+        self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
+        self._zeros = torch.zeros(len(weight), dtype=torch.int64)
+        self._bias = bias.float()
+        self._input = (input_scale, input_zero)
+
+    def __call__(
+        self, rows: Tensor, *, output: torch.dtype, scale: float = 1.0, zero: int = 0, then: str = "none"
+    ) -> Tensor:
+        import torch
+
+        weight = (self._weight, self._scales, self._zeros, self._bias)
+        product = torch.ops.onednn.qlinear_pointwise(rows, *self._input, *weight, scale, zero, output, then, [], "none")
+        return cast("Tensor", product)
+
+
+def smoothing(weight: Tensor, limits: Tensor) -> Tensor:
+    """Give the factor by which each input channel is divided, so that it is as hard to round as its weights.
+
+    The square root of the ratio of the two ranges: SmoothQuant with a migration strength of 0.5.
+    """
+    weights = weight.abs().amax(dim=0)
+    return (limits.clamp(min=1e-5) / weights.clamp(min=1e-5)).sqrt()
+
+
+def to_uint8(rows: Tensor, inverse: Tensor, scratch: Scratch) -> Tensor:
+    """Give `rows * inverse` rounded to integers from -128 to 127, as unsigned numbers with 128 for zero."""
+    import torch
+
+    count, width = rows.shape
+    scaled = scratch.rows("scaled", count, width, torch.float32)
+    torch.addcmul(torch.tensor(_MIDDLE + 0.5), rows, inverse, out=scaled).clamp_(0, 255)
+    integers = scratch.rows("rounded", count, width, torch.uint8)
+    return integers.copy_(scaled)
+
+
+def is_supported() -> bool:
+    """Whether torch has 8-bit products and this CPU computes them exactly: AVX-512 VNNI or AVX-VNNI on x86."""
+    import torch
+
+    has = capabilities()
+    return hasattr(torch.ops.onednn, "qlinear_pointwise") and any(has.get(name) for name in ("avx512_vnni", "avx_vnni"))
