@@ -1,4 +1,7 @@
-"""Every door to the scorer as one function: from a query and texts to (position, score) of the texts it keeps."""
+"""Every door to the scorer as one function: from a query and texts to (position, score) of the texts it keeps.
+
+A door may be made to read long documents in windows; `passages` then gives (position, score, best passage).
+"""
 
 import asyncio
 
@@ -6,16 +9,22 @@ from langchain_core.documents import Document as LangChainDocument
 
 from adapters.haystack_documents import Document as HaystackDocument
 from adapters.haystack_documents import FrenchCrossEncoderRanker
-from fr_reranker_plugin import ModelSettings, SharedScorer, rank_by_score
+from fr_reranker_plugin import LongDocumentScorer, ModelSettings, SharedScorer
 from fr_reranker_plugin.langchain import FrenchCrossEncoderReranker
-from fr_reranker_plugin.scoring.ranking import Candidates, TextForm
+from fr_reranker_plugin.scoring.long_documents import window_settings
+from fr_reranker_plugin.scoring.ranking import TextForm
+from fr_reranker_plugin.scoring.ranking_task import RankingRules, RankingTask
 
 
 class PlainScorer:
-    """The scorer with the two pure functions around it, and no framework."""
+    """The scorer with the pure functions around it, and no framework."""
 
-    def __init__(self, model):
+    def __init__(self, model, *, max_length=None, long_documents="truncate", window_overlap=64, max_windows=None):
         self.model = model
+        self.max_length = max_length
+        self.windows = {
+            "long_documents": long_documents, "window_overlap": window_overlap, "max_windows": max_windows,
+        }  # fmt: skip
 
     def items(self, texts):
         """Give the texts in the form that this door takes, each with its position."""
@@ -25,11 +34,23 @@ class PlainScorer:
         return self.rerank_items(query, self.items(texts), **rules)
 
     def rerank_items(self, query, items, **rules):
-        candidates = Candidates.from_passages(query, [TextForm().passage((), text) for text in items])
-        scorer = SharedScorer(ModelSettings(model=self.model))
-        logits = candidates.logits_of_passages(scorer.score(candidates.pairs))
+        return [(position, score) for position, score, _ in self.passages(query, items, **rules)]
+
+    def passages(self, query, items, *, top_k=None, score_threshold=None, scale_score=True):
+        rules = RankingRules(
+            form=TextForm(), fields=(), deduplicate=False, top_k=top_k, score_threshold=score_threshold,
+            scale_score=scale_score,
+        )  # fmt: skip
+        task = RankingTask(query, [({}, text) for text in items], rules)
+        scorer = SharedScorer(ModelSettings(model=self.model, max_length=self.max_length))
+        windows = window_settings(
+            self.windows["long_documents"],
+            overlap=self.windows["window_overlap"],
+            max_windows=self.windows["max_windows"],
+        )
+        logits = (scorer if windows is None else LongDocumentScorer(scorer, windows)).score(task.pairs)
         scorer.close()
-        return [(ranked.index, ranked.score) for ranked in rank_by_score(logits, **rules)]
+        return [(ranked.index, ranked.score, ranked.best_passage) for ranked in task.ranked(logits)]
 
 
 class HaystackRun(PlainScorer):
@@ -38,11 +59,11 @@ class HaystackRun(PlainScorer):
     def items(self, texts):
         return [HaystackDocument(content=text, id=str(position)) for position, text in enumerate(texts)]
 
-    def rerank_items(self, query, items, **rules):
-        ranker = FrenchCrossEncoderRanker(model=self.model, top_k=None)
+    def passages(self, query, items, **rules):
+        ranker = FrenchCrossEncoderRanker(model=self.model, top_k=None, max_length=self.max_length, **self.windows)
         documents = self.run(ranker, query, items, rules)["documents"]
         ranker.close()
-        return [(int(document.id), document.score) for document in documents]
+        return [(int(document.id), document.score, document.meta.get("best_passage")) for document in documents]
 
     def run(self, ranker, query, documents, rules):
         return ranker.run(query, documents, **rules)
@@ -61,11 +82,16 @@ class LangChainCompress(PlainScorer):
     def items(self, texts):
         return [LangChainDocument(page_content=text, id=str(position)) for position, text in enumerate(texts)]
 
-    def rerank_items(self, query, items, top_k=None, **rules):
-        reranker = FrenchCrossEncoderReranker(model=self.model, top_n=top_k, **rules)
+    def passages(self, query, items, top_k=None, **rules):
+        reranker = FrenchCrossEncoderReranker(
+            model=self.model, top_n=top_k, max_length=self.max_length, **self.windows, **rules
+        )
         documents = self.compress(reranker, items, query)
         reranker.close()
-        return [(int(document.id), document.metadata["relevance_score"]) for document in documents]
+        return [
+            (int(document.id), document.metadata["relevance_score"], document.metadata.get("best_passage"))
+            for document in documents
+        ]
 
     def compress(self, reranker, documents, query):
         return reranker.compress_documents(documents, query)
@@ -81,11 +107,11 @@ class LangChainCompressAsync(LangChainCompress):
 class LangChainRerank(PlainScorer):
     """`FrenchCrossEncoderReranker.rerank`."""
 
-    def rerank_items(self, query, items, top_k=None, **rules):
-        reranker = FrenchCrossEncoderReranker(model=self.model, **rules)
+    def passages(self, query, items, top_k=None, **rules):
+        reranker = FrenchCrossEncoderReranker(model=self.model, max_length=self.max_length, **self.windows, **rules)
         results = self.results(reranker, items, query, top_k)
         reranker.close()
-        return [(result["index"], result["relevance_score"]) for result in results]
+        return [(result["index"], result["relevance_score"], result.get("best_passage")) for result in results]
 
     def results(self, reranker, texts, query, top_k):
         return reranker.rerank(texts, query, top_n=top_k)

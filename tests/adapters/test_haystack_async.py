@@ -1,7 +1,7 @@
 import asyncio
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
@@ -38,20 +38,20 @@ class Gate:
         self.holding, self.opened = threading.Event(), threading.Event()
         self._tokenised = threading.Semaphore(0)
         self._own_thread = ThreadPoolExecutor(1)
-        forward, encode = CrossEncoder.forward, CrossEncoder.encode
+        launch, encode = CrossEncoder.launch, CrossEncoder.encode
 
-        def held(engine: CrossEncoder, batch: list) -> list[float]:
+        def held(engine: CrossEncoder, batch: list) -> Callable[[], list[float]]:
             self.holding.set()
             self.opened.wait(PATIENCE)
             self.opened.set()  # a test that never opened it fails once, and does not wait for every later batch
-            return forward(engine, batch)
+            return launch(engine, batch)
 
         def counted(engine: CrossEncoder, pairs: list) -> list:
             encoded = encode(engine, pairs)
             self._tokenised.release()
             return encoded
 
-        monkeypatch.setattr(CrossEncoder, "forward", held)
+        monkeypatch.setattr(CrossEncoder, "launch", held)
         monkeypatch.setattr(CrossEncoder, "encode", counted)
 
     async def wait_for_requests(self, count: int) -> None:

@@ -157,7 +157,9 @@ def test_cut_documents_are_counted_in_the_log_once_as_a_warning(
     documents = [*french_documents()[:2], Document(content="mot " * 300), Document(id="twin", content="mot " * 300)]
     for _ in range(2):
         ranker.run(QUESTION, documents)
-    lines = [(record.levelname, record.getMessage()) for record in caplog.records if "were cut" in record.getMessage()]
+    lines = [
+        (record.levelname, record.getMessage()) for record in caplog.records if "were not read" in record.getMessage()
+    ]
     assert [level for level, _ in lines] == ["WARNING", "INFO"]
-    assert all("2 of 4 documents were cut" in line for _, line in lines)
+    assert all("2 of 4 documents were not read" in line for _, line in lines)
     ranker.close()

@@ -46,6 +46,10 @@ OTHER_THAN_DEFAULT = {
     "score_meta_field": "retriever_score",
     "return_embedding": False,
     "cache_folder": "/tmp/hub",  # noqa: S108 -- never opened
+    "long_documents": "mean",
+    "window_overlap": 0,
+    "max_windows": 8,
+    "priority": "bulk",
 }
 
 

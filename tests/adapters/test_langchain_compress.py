@@ -175,9 +175,9 @@ def test_cut_documents_are_counted_in_one_log_line_per_call_and_uncut_ones_in_no
         reranker.compress_documents(documents_of("a…", "b", "cc…", "a…"), QUERY)
     reranker.rerank(["b…"], QUERY)
     assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("WARNING", "3 of 4 documents were cut to the model's length"),
-        ("INFO", "3 of 4 documents were cut to the model's length"),
-        ("INFO", "1 of 1 documents were cut to the model's length"),
+        ("WARNING", "3 of 4 documents were not read to their end"),
+        ("INFO", "3 of 4 documents were not read to their end"),
+        ("INFO", "1 of 1 documents were not read to their end"),
     ]
     caplog.clear()
     reranker_of(by_length).compress_documents(documents_of("a", "b"), QUERY)

@@ -187,3 +187,90 @@ def test_many_requests_at_once_give_what_each_gives_alone(door):
 
     for expected, ranked in zip(alone, asyncio.run(all_at_once()), strict=True):
         assert dict(ranked) == pytest.approx(dict(expected), abs=AMONG_BATCHES)
+
+
+LONG_TEXTS = [
+    SENTENCES[0],
+    " ".join(SENTENCES * 8),
+    "",
+    "🇫🇷 " + "e\u0301le\u0300ve " * 200 + SENTENCES[4],
+    SENTENCES[4],
+    "l'élève" * 100,
+]
+
+
+@pytest.fixture(params=DOORS)
+def reading(request, warm_model):
+    """Make a door that reads long documents in a way of its own; 96 tokens make a window."""
+
+    def made(**windows):
+        return DOORS[request.param](warm_model, max_length=96, window_overlap=16, **windows)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def best_windows(warm_model):
+    """Scores of the best windows, computed pair by pair."""
+    scorer = shared_scorer(ModelSettings(model=warm_model, max_length=96))
+    spans = scorer.windows(make_pairs(QUERY, LONG_TEXTS), overlap=16)
+    windows = [[text[start:end] for start, end in found] for text, found in zip(LONG_TEXTS, spans, strict=True)]
+    logits = [[scorer.score([(QUERY, window)])[0] for window in found] for found in windows]
+    scorer.close()
+    return spans, logits
+
+
+def test_every_door_gives_the_same_windows_with_the_scores_of_their_texts(reading, best_windows):
+    spans, logits = best_windows
+    ranked = reading(long_documents="max").passages(QUERY, reading().items(LONG_TEXTS), scale_score=False)
+    assert places_of(ranked)[-1] == 2
+    for position, score, best in ranked:
+        if position == 2:
+            assert (score, best) == (BLANK_LOGIT, {"text": "", "start": 0, "end": 0, "windows": 0})
+            continue
+        assert score == pytest.approx(max(logits[position]), abs=AMONG_BATCHES)
+        assert best["windows"] == len(spans[position])
+        assert LONG_TEXTS[position][best["start"] : best["end"]] == best["text"]
+        place = spans[position].index((best["start"], best["end"]))
+        assert logits[position][place] == pytest.approx(score, abs=AMONG_BATCHES)
+    assert {position for position, _, best in ranked if best["windows"] > 1} == {1, 3, 5}
+
+
+def test_every_door_averages_the_best_three_windows(reading, best_windows):
+    _, logits = best_windows
+    ranked = reading(long_documents="mean").passages(QUERY, reading().items(LONG_TEXTS), scale_score=False)
+    for position, score, best in ranked:
+        if best["windows"]:
+            top = sorted(logits[position], reverse=True)[:3]
+            assert score == pytest.approx(sum(top) / len(top), abs=AMONG_BATCHES)
+
+
+def test_every_door_reads_as_many_windows_as_allowed(reading, best_windows):
+    _, logits = best_windows
+    ranked = reading(long_documents="max", max_windows=2).passages(
+        QUERY, reading().items(LONG_TEXTS), scale_score=False
+    )
+    for position, score, best in ranked:
+        assert best["windows"] <= 2
+        if best["windows"]:
+            assert score == pytest.approx(max(logits[position][:2]), abs=AMONG_BATCHES)
+
+
+def test_texts_that_fit_are_scored_alike_in_windows_and_without(reading):
+    items = reading().items(SENTENCES)
+    plain = reading().passages(QUERY, items)
+    windowed = reading(long_documents="max").passages(QUERY, items)
+    assert [best for _, _, best in plain] == [None] * len(SENTENCES)
+    assert [entry[:2] for entry in windowed] == [entry[:2] for entry in plain]
+    assert [best["text"] for _, _, best in windowed] == [SENTENCES[position] for position, _, _ in windowed]
+
+
+def test_reading_in_windows_leaves_what_the_caller_gave_as_it_was(reading):
+    items = reading().items(LONG_TEXTS)
+    before = copy.deepcopy(items)
+    reading(long_documents="max").passages(QUERY, items)
+    assert items == before
+
+
+def places_of(ranked):
+    return [position for position, _, _ in ranked]

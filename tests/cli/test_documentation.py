@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 GUIDE = REPOSITORY / "docs" / "guides" / "command-line.md"
 TIMEOUT = 100
-DIFFERENT_EVERYWHERE = ("fr-reranker info", "fr-reranker demo")  # versions and paths; minutes on a slow machine
+DIFFERENT_EVERYWHERE = ("fr-reranker info", "fr-reranker demo", "fr-reranker bench")  # versions, paths, speeds
 
 
 def examples() -> dict[str, str]:

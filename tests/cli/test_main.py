@@ -56,7 +56,7 @@ def test_every_command_has_help_with_the_model_options(command: str, run) -> Non
         (["rerank", "q", "--format", "xml"], "--format"),
         (
             ["rerank", "q", "--dtype", "int3"],
-            "dtype must be one of 'auto', 'float32', 'float16', 'bfloat16', got 'int3'",
+            "dtype must be one of 'auto', 'float32', 'float16', 'bfloat16', 'int8', got 'int3'",
         ),
         (["rerank", "q", "--max-length", "3"], "max_length must be >= 16, but got 3"),
         (["rerank", "q", "--threshold", "nan"], "score_threshold must be a number or None, got nan"),

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
+from fr_reranker_plugin.cli.bench import bench
 from fr_reranker_plugin.cli.demo import demo
+from fr_reranker_plugin.cli.export import export
 from fr_reranker_plugin.cli.info import info
 from fr_reranker_plugin.cli.rerank import rerank
 from fr_reranker_plugin.cli.score import score
@@ -42,7 +44,7 @@ def _program(
     """
 
 
-for command in (rerank, score, info, demo):
+for command in (rerank, score, info, demo, bench, export):
     app.command()(command)
 
 

@@ -35,8 +35,7 @@ def demo(  # noqa: PLR0913 -- each parameter is an option of the command
     from fr_reranker_plugin.cli.comparison import choose_questions
     from fr_reranker_plugin.cli.demo_run import DemoRun
     from fr_reranker_plugin.cli.demo_tables import print_comparison, print_heading, print_summary
-    from fr_reranker_plugin.cli.sample import sample_folder
-    from fr_reranker_plugin.collections import load_collection
+    from fr_reranker_plugin.collections import load_collection, sample_folder
 
     collection = load_collection(sample_folder())
     shown = choose_questions(collection, number=number, ids=query_id or [], texts=question or [])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast, get_type_hints
 
 import typer
 
-from fr_reranker_plugin.scoring.settings import EMBEDDED, BatchSettings, DType, ModelSettings
+from fr_reranker_plugin.scoring.settings import EMBEDDED, Backend, BatchSettings, DType, ModelSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +31,10 @@ class ModelOptions:
         typer.Option(help="cpu, cuda, cuda:1 or mps; default: a GPU if there is one.", rich_help_panel="Model"),
     ] = None
     dtype: Annotated[
-        str, typer.Option(help="auto, float32, float16 or bfloat16; auto suits the device.", rich_help_panel="Model")
+        str,
+        typer.Option(help="auto, float32, float16, bfloat16 or int8; auto suits the device.", rich_help_panel="Model"),
     ] = "auto"
+    backend: Annotated[str, typer.Option(help="auto, torch or onnx; auto is torch.", rich_help_panel="Model")] = "auto"
     max_length: Annotated[
         int | None, typer.Option(help="Longest pair in tokens; longer ones are cut.", rich_help_panel="Model")
     ] = None
@@ -54,6 +56,7 @@ class ModelOptions:
             revision=self.revision,
             device=self.device,
             dtype=cast("DType", self.dtype),  # the settings check it
+            backend=cast("Backend", self.backend),
             max_length=self.max_length,
             local_files_only=self.local_files_only,
         )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fr_reranker_plugin.cli.long_documents import LongDocumentsOption, LongPassages, WindowOverlapOption, reading
 from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
 from fr_reranker_plugin.cli.passages import InputPassage, PassageFormat, read_passages
 from fr_reranker_plugin.cli.printing import note, one_line, print_json_list, results
 from fr_reranker_plugin.errors import SettingsError
+
+if TYPE_CHECKING:
+    from fr_reranker_plugin.cli.scoring import Scored
+    from fr_reranker_plugin.scoring.ranking import Ranked
 
 
 @with_model_options
@@ -27,6 +32,8 @@ def rerank(  # noqa: PLR0913 -- each parameter is an option of the command
     raw_scores: Annotated[
         bool, typer.Option("--raw-scores", help="Logits instead of scores from 0 to 1; --threshold too.")
     ] = False,
+    long_documents: LongDocumentsOption = LongPassages.TRUNCATE,
+    window_overlap: WindowOverlapOption = 64,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, one object a line.")] = False,
 ) -> None:
     """Order passages by their relevance to a query, best first.
@@ -34,6 +41,7 @@ def rerank(  # noqa: PLR0913 -- each parameter is an option of the command
     Passages are read from text lines, a JSON list, JSON lines (objects with 'text', 'content' or 'page_content', and
     perhaps 'title' and 'id'), or a BEIR corpus.
     """
+    from fr_reranker_plugin.scoring.ranking import rank_by_score
     from fr_reranker_plugin.scoring.settings import check_threshold
 
     if not query.strip():
@@ -42,46 +50,42 @@ def rerank(  # noqa: PLR0913 -- each parameter is an option of the command
     passages = read_passages(file, passage_format)
     if not passages:
         note(f"no passages in {file}; nothing to rerank")
-    rows = _rows(options, query, passages, top_k=top_k, threshold=threshold, raw_scores=raw_scores)
+    rows: list[dict[str, Any]] = []
+    if passages:
+        scored = _scored(options, query, passages, long_documents, window_overlap)
+        best = rank_by_score(scored.logits, top_k=top_k, score_threshold=threshold, scale_score=not raw_scores)
+        rows = [_row(rank, ranked, passages[ranked.index], scored) for rank, ranked in enumerate(best, start=1)]
     if as_json:
         print_json_list(rows)
     else:
         _print_table(rows, title="logit" if raw_scores else "score")
 
 
-def _rows(
-    options: ModelOptions,
-    query: str,
-    passages: Sequence[InputPassage],
-    *,
-    top_k: int | None,
-    threshold: float | None,
-    raw_scores: bool,
-) -> list[dict[str, Any]]:
-    """Score the passages and describe those that are kept, best first; no passages load no model."""
+def _scored(
+    options: ModelOptions, query: str, passages: Sequence[InputPassage], rule: LongPassages, overlap: int
+) -> Scored:
     from fr_reranker_plugin.cli.scoring import opened_scorer, score_candidates
-    from fr_reranker_plugin.scoring.ranking import Candidates, rank_by_score
+    from fr_reranker_plugin.scoring.ranking import Candidates
 
-    if not passages:
-        return []
     candidates = Candidates.from_passages(
         query, [passage.text if passage.text.strip() else None for passage in passages]
     )
     with opened_scorer(options) as scorer:
-        [scored] = score_candidates(scorer, [candidates])
-    best = rank_by_score(scored.logits, top_k=top_k, score_threshold=threshold, scale_score=not raw_scores)
-    return [
-        {
-            "rank": rank,
-            "index": ranked.index,
-            "id": passages[ranked.index].id,
-            "score": ranked.score,
-            "logit": ranked.logit,
-            "truncated": ranked.index in scored.truncated,
-            "text": passages[ranked.index].text,
-        }
-        for rank, ranked in enumerate(best, start=1)
-    ]
+        [scored] = score_candidates(reading(scorer, rule, overlap=overlap), [candidates])
+    return scored
+
+
+def _row(rank: int, ranked: Ranked, passage: InputPassage, scored: Scored) -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "index": ranked.index,
+        "id": passage.id,
+        "score": ranked.score,
+        "logit": ranked.logit,
+        "truncated": ranked.index in scored.truncated,
+        "text": passage.text,
+        **scored.found(ranked.index),
+    }
 
 
 def _print_table(rows: Sequence[dict[str, Any]], *, title: str) -> None:
@@ -97,7 +101,8 @@ def _print_table(rows: Sequence[dict[str, Any]], *, title: str) -> None:
     for row in rows:
         name = row["index"] if row["id"] is None else row["id"]
         cut = "*" if row["truncated"] else ""
-        table.add_row(f"{row['rank']}", f"{row['score']:.4f}{cut}", one_line(str(name)), one_line(row["text"]))
+        shown = row["best_passage"]["text"] if "best_passage" in row else row["text"]
+        table.add_row(f"{row['rank']}", f"{row['score']:.4f}{cut}", one_line(str(name)), one_line(shown))
     results().print(table)
     cut = sum(row["truncated"] for row in rows)
     if cut:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from fr_reranker_plugin.cli.long_documents import LongDocumentsOption, LongPassages, WindowOverlapOption, reading
 from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
 from fr_reranker_plugin.cli.printing import note, print_json_list
 from fr_reranker_plugin.cli.source import Source, read_source
@@ -26,7 +27,7 @@ class PairFormat(StrEnum):
 
 
 @with_model_options
-def score(
+def score(  # noqa: PLR0913 -- each parameter is an option of the command
     options: ModelOptions,
     file: Annotated[str, typer.Argument(help="A file, or - for standard input.")] = "-",
     *,
@@ -34,6 +35,8 @@ def score(
         PairFormat, typer.Option("--format", help="How the pairs are written; auto looks.")
     ] = PairFormat.AUTO,
     raw_scores: Annotated[bool, typer.Option("--raw-scores", help="Logits instead of scores from 0 to 1.")] = False,
+    long_documents: LongDocumentsOption = LongPassages.TRUNCATE,
+    window_overlap: WindowOverlapOption = 64,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, one object a line.")] = False,
 ) -> None:
     """Score pairs of a query and a passage, one line each, in the order of the file.
@@ -44,7 +47,7 @@ def score(
     pairs = read_pairs(source, pair_format)
     if not pairs:
         note(f"no pairs in {file}; nothing to score")
-    rows = _rows(options, pairs)
+    rows = _rows(options, pairs, long_documents, window_overlap)
     if as_json:
         print_json_list(rows)
         return
@@ -86,7 +89,9 @@ def _read_columns(source: Source) -> list[tuple[str, str]]:
     return pairs
 
 
-def _rows(options: ModelOptions, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+def _rows(
+    options: ModelOptions, pairs: Sequence[tuple[str, str]], rule: LongPassages, overlap: int
+) -> list[dict[str, Any]]:
     """Score the pairs; a passage without text gets the lowest score and is not shown to the model."""
     from fr_reranker_plugin.cli.scoring import opened_scorer, score_candidates
     from fr_reranker_plugin.scoring.ranking import Candidates, sigmoid
@@ -95,8 +100,14 @@ def _rows(options: ModelOptions, pairs: Sequence[tuple[str, str]]) -> list[dict[
         return []
     groups = [Candidates.from_passages(query, [passage if passage.strip() else None]) for query, passage in pairs]
     with opened_scorer(options) as scorer:
-        scored = score_candidates(scorer, groups)
+        scored = score_candidates(reading(scorer, rule, overlap=overlap), groups)
     return [
-        {"index": index, "score": sigmoid(one.logits[0]), "logit": one.logits[0], "truncated": bool(one.truncated)}
+        {
+            "index": index,
+            "score": sigmoid(one.logits[0]),
+            "logit": one.logits[0],
+            "truncated": bool(one.truncated),
+            **one.found(0),
+        }
         for index, one in enumerate(scored)
     ]

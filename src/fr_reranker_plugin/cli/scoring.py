@@ -9,8 +9,10 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from fr_reranker_plugin.cli.model_options import ModelOptions
-from fr_reranker_plugin.scoring.ranking import Candidates
+from fr_reranker_plugin.scoring.long_documents import WindowedLogits
+from fr_reranker_plugin.scoring.ranking import NOTHING_READ, BestPassage, Candidates, part_of
 from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer
+from fr_reranker_plugin.scoring.windows import BestWindow
 
 if TYPE_CHECKING:
     from fr_reranker_plugin.scoring.shared import SharedScorer
@@ -23,10 +25,18 @@ Answer = TypeVar("Answer")
 
 
 class Scored(NamedTuple):
-    """What the model said of one list of passages: a logit each, and the positions of those it read cut."""
+    """What the model said of one list of passages: a logit each, and the positions of those it read cut.
+
+    `best` has the best part of each passage where long passages are read in windows, and is empty elsewhere.
+    """
 
     logits: list[float]
     truncated: set[int]
+    best: Sequence[BestPassage] = ()
+
+    def found(self, index: int) -> dict[str, BestPassage]:
+        """Give what a row of results tells of the best part of a passage."""
+        return {"best_passage": self.best[index]} if self.best else {}
 
 
 @contextmanager
@@ -62,15 +72,25 @@ def score_candidates(scorer: Scorer, groups: Sequence[Candidates], *, label: str
     for group in groups:
         end = start + len(group.pairs)
         truncated = group.passages_of_pairs(place - start for place in logits.truncated if start <= place < end)
-        scored.append(Scored(group.logits_of_passages(logits[start:end]), truncated))
+        best = _best_passages(group, logits.best[start:end]) if isinstance(logits, WindowedLogits) else ()
+        scored.append(Scored(group.logits_of_passages(logits[start:end]), truncated, best))
         start = end
     return scored
 
 
 def score_pairs(scorer: Scorer, pairs: Sequence[Pair], *, label: str = "scoring") -> Logits:
-    """Score `pairs`; the positions of those that were cut come along."""
-    parts = in_parts(scorer.score, pairs, label=label)
-    return Logits.joined([Logits(part, truncated=getattr(part, "truncated", ())) for part in parts])
+    """Score `pairs`; the positions of those that were cut come along, and the best windows where there are some."""
+    parts = list(in_parts(scorer.score, pairs, label=label))
+    logits = Logits.joined([Logits(part, truncated=getattr(part, "truncated", ())) for part in parts])
+    best = [window for part in parts if isinstance(part, WindowedLogits) for window in part.best]
+    return WindowedLogits(logits, truncated=logits.truncated, best=best) if best else logits
+
+
+def _best_passages(group: Candidates, best: Sequence[BestWindow]) -> list[BestPassage]:
+    return [
+        NOTHING_READ if pair is None else part_of(group.pairs[pair][1], best[pair][:2], windows=best[pair].windows)
+        for pair in group.pair_of_passage
+    ]
 
 
 def in_parts(call: Callable[[Sequence[Item]], Answer], items: Sequence[Item], *, label: str) -> Iterator[Answer]:

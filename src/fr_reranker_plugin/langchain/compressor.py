@@ -13,10 +13,11 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from fr_reranker_plugin.errors import RerankerError, SettingsError
 from fr_reranker_plugin.langchain.documents import Rerankable, check_documents, check_query, check_rerankables
-from fr_reranker_plugin.langchain.model_fields import ModelFields
-from fr_reranker_plugin.langchain.request import RankingRules, RerankRequest
+from fr_reranker_plugin.langchain.request import RerankRequest
+from fr_reranker_plugin.langchain.scoring_fields import ScoringFields
 from fr_reranker_plugin.langchain.tracing import Outcome, atraced, traced
-from fr_reranker_plugin.scoring.ranking import TextForm
+from fr_reranker_plugin.scoring.ranking import Ranked, TextForm
+from fr_reranker_plugin.scoring.ranking_task import RankingRules
 from fr_reranker_plugin.scoring.settings import check_threshold, check_whole_number
 
 logger = logging.getLogger(__name__)
@@ -25,13 +26,14 @@ _AS_SET: Final = -1
 """What `rerank(top_n=...)` takes for the instance's own `top_n`, as Cohere's does."""
 
 
-class FrenchCrossEncoderReranker(ModelFields, BaseDocumentCompressor):
+class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
     """Rerank retrieved documents by a French cross-encoder: for `ContextualCompressionRetriever`, or on its own.
 
     Each document comes back as a copy with its score in the metadata, best first; equal scores keep their order. A
-    document without text comes last, with the score 0.0 (raw: the lowest float32).
+    document without text comes last, with the score 0.0 (raw: the lowest float32). Where long documents are read in
+    windows, the metadata also tells the best one of each document, under `best_passage`; see `BestPassage`.
 
-    The fields that choose the model are those of `ModelFields`.
+    The fields that choose the model are those of `ModelFields`, those that concern a call those of `ScoringFields`.
 
     :param top_n: How many documents to keep at most; `None` keeps all.
     :param score_threshold: Keep only scores of at least this much, on the reported scale; applied before `top_n`.
@@ -42,7 +44,7 @@ class FrenchCrossEncoderReranker(ModelFields, BaseDocumentCompressor):
     :param query_prefix: Stands before the query; `query_suffix`, `document_prefix` and `document_suffix` likewise.
     :param deduplicate: Keep only the first of the documents that have one id, or one text where they have no id.
     :param raise_on_failure: Raise what goes wrong while scoring; else warn, and give the documents as they came.
-    :param timeout: Seconds until `DeadlineExceededError`; `None` waits as long as it takes.
+        Settings that cannot be used raise either way.
     """
 
     top_n: int | None = Field(default=3, gt=0, strict=True)
@@ -57,7 +59,6 @@ class FrenchCrossEncoderReranker(ModelFields, BaseDocumentCompressor):
     document_suffix: str = ""
     deduplicate: bool = False
     raise_on_failure: bool = True
-    timeout: float | None = Field(default=None, gt=0, strict=True)
 
     _told_of_truncation: bool = PrivateAttr(default=False)
 
@@ -83,8 +84,7 @@ class FrenchCrossEncoderReranker(ModelFields, BaseDocumentCompressor):
         request = RerankRequest(query, documents, self._rules(self.top_n))
         try:
             with traced(callbacks, query, name=type(self).__name__, metadata=self._described(request)) as outcome:
-                logits = self._scorer().score(request.pairs, timeout=self.timeout)
-                return self._finish(outcome, request, documents, logits)
+                return self._finish(outcome, request, documents, self._score(request.pairs))
         except RerankerError as error:
             return self._unranked(documents, error)
 
@@ -99,8 +99,7 @@ class FrenchCrossEncoderReranker(ModelFields, BaseDocumentCompressor):
             async with atraced(
                 callbacks, query, name=type(self).__name__, metadata=self._described(request)
             ) as outcome:
-                logits = await self._scorer().ascore(request.pairs, timeout=self.timeout)
-                return self._finish(outcome, request, documents, logits)
+                return self._finish(outcome, request, documents, await self._ascore(request.pairs))
         except RerankerError as error:
             return self._unranked(documents, error)
 
@@ -109,7 +108,8 @@ class FrenchCrossEncoderReranker(ModelFields, BaseDocumentCompressor):
     ) -> list[dict[str, Any]]:
         """Give `{"index": ..., "relevance_score": ...}` of the best documents, best first, as Cohere's `rerank` does.
 
-        There is no unranked answer here: a blank query is refused, and a failure is raised in any case.
+        Where long documents are read in windows, `best_passage` is added. There is no unranked answer here: a blank
+        query is refused, and a failure is raised in any case.
 
         :param documents: Texts, documents, or dictionaries with a text; see `Rerankable`.
         :param top_n: How many to keep at most; `None` keeps all, -1 stands for the `top_n` of this object.
@@ -117,14 +117,14 @@ class FrenchCrossEncoderReranker(ModelFields, BaseDocumentCompressor):
         :raises RerankerError: If scoring fails.
         """
         request = self._rerank_request(documents, query, top_n)
-        return self._results(request, self._scorer().score(request.pairs, timeout=self.timeout))
+        return self._results(request, self._score(request.pairs))
 
     async def arerank(
         self, documents: Sequence[Rerankable], query: str, *, top_n: int | None = _AS_SET
     ) -> list[dict[str, Any]]:
         """Give index and score of the best documents without blocking the event loop; see `rerank`."""
         request = self._rerank_request(documents, query, top_n)
-        return self._results(request, await self._scorer().ascore(request.pairs, timeout=self.timeout))
+        return self._results(request, await self._ascore(request.pairs))
 
     def as_runnable(self) -> Runnable[dict[str, Any], list[Document]]:
         """Give a step for LCEL chains: from `{"documents": ..., "query": ...}` to the reranked documents."""
@@ -147,9 +147,9 @@ class FrenchCrossEncoderReranker(ModelFields, BaseDocumentCompressor):
         )
         return RankingRules(
             form=form,
-            metadata_fields=self.metadata_fields or (),
+            fields=self.metadata_fields or (),
             deduplicate=self.deduplicate,
-            top_n=top_n,
+            top_k=top_n,
             score_threshold=self.score_threshold,
             scale_score=self.scale_score,
         )
@@ -169,27 +169,31 @@ class FrenchCrossEncoderReranker(ModelFields, BaseDocumentCompressor):
         self, outcome: Outcome, request: RerankRequest, documents: Sequence[Document], logits: Sequence[float]
     ) -> list[Document]:
         """Give the ranked documents, and note them in the trace."""
-        outcome.documents = [
-            self._with_score(documents[ranked.index], ranked.score) for ranked in request.ranked(logits)
-        ]
+        outcome.documents = [self._with_score(documents[best.index], best) for best in request.ranked(logits)]
         outcome.metadata["fr_reranker.truncated"] = self._report_truncated(request, logits)
+        windows = request.windows(logits)
+        if windows is not None:
+            outcome.metadata["fr_reranker.windows"] = windows
         return outcome.documents
 
     def _results(self, request: RerankRequest, logits: Sequence[float]) -> list[dict[str, Any]]:
         self._report_truncated(request, logits)
-        return [{"index": best.index, "relevance_score": best.score} for best in request.ranked(logits)]
+        return [
+            {"index": best.index, "relevance_score": best.score, **best.metadata} for best in request.ranked(logits)
+        ]
 
     def _report_truncated(self, request: RerankRequest, logits: Sequence[float]) -> int:
-        truncated = request.truncated_documents(logits)
+        truncated = request.truncated(logits)
         if truncated:
             # long documents would fill the log: one warning per reranker, then a line for those who look
             tell = logger.info if self._told_of_truncation else logger.warning
-            tell("%d of %d documents were cut to the model's length", truncated, request.number_of_documents)
+            tell("%d of %d documents were not read to their end", truncated, request.number_of_documents)
             self._told_of_truncation = True
         return truncated
 
-    def _with_score(self, document: Document, score: float) -> Document:
-        return document.model_copy(update={"metadata": {**document.metadata, self.relevance_score_key: score}})
+    def _with_score(self, document: Document, best: Ranked) -> Document:
+        found = {self.relevance_score_key: best.score, **best.metadata}
+        return document.model_copy(update={"metadata": {**document.metadata, **found}})
 
     def _described(self, request: RerankRequest) -> dict[str, Any]:
         model = self.model_name if self.scorer is None else type(self.scorer).__name__
@@ -197,7 +201,7 @@ class FrenchCrossEncoderReranker(ModelFields, BaseDocumentCompressor):
         return {"fr_reranker.model": model, **counts}
 
     def _unranked(self, documents: Sequence[Document], error: RerankerError) -> list[Document]:
-        if self.raise_on_failure:
+        if self.raise_on_failure or isinstance(error, SettingsError):
             raise error
         logger.warning("%d documents stay unranked: %s: %s", len(documents), type(error).__name__, error)
         return list(documents)

@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from langchain_core.cross_encoders import BaseCrossEncoder
-from pydantic import Field
 
 from fr_reranker_plugin.errors import SettingsError
-from fr_reranker_plugin.langchain.model_fields import ModelFields
+from fr_reranker_plugin.langchain.scoring_fields import ScoringFields
 from fr_reranker_plugin.scoring.ranking import Candidates, sigmoid
 from fr_reranker_plugin.scoring.scorer import Pair
 
 
-class FrenchCrossEncoder(ModelFields, BaseCrossEncoder):
+class FrenchCrossEncoder(ScoringFields, BaseCrossEncoder):
     """A cross-encoder for `CrossEncoderReranker` of langchain-classic, and for whatever takes a `BaseCrossEncoder`.
 
-    The fields that choose the model are those of `ModelFields`.
+    The fields that choose the model are those of `ModelFields`, those that concern a call those of `ScoringFields`.
 
     :param scale_score: Give `sigmoid(logit)` in 0..1 rather than the logit.
-    :param timeout: Seconds until `DeadlineExceededError`; `None` waits as long as it takes.
     """
 
     scale_score: bool = True
-    timeout: float | None = Field(default=None, gt=0, strict=True)
 
     def score(self, text_pairs: list[Pair]) -> list[float]:
         """Give one score per (query, passage) pair, in order; no pairs load nothing.
@@ -34,12 +31,12 @@ class FrenchCrossEncoder(ModelFields, BaseCrossEncoder):
         :raises RerankerError: If the model cannot be loaded, fails, or is too late.
         """
         candidates = _distinct(text_pairs)
-        return self._scores(candidates, self._scorer().score(candidates.pairs, timeout=self.timeout))
+        return self._scores(candidates, self._score(candidates.pairs))
 
     async def ascore(self, text_pairs: list[Pair]) -> list[float]:
         """Give one score per (query, passage) pair without blocking the event loop; see `score`."""
         candidates = _distinct(text_pairs)
-        return self._scores(candidates, await self._scorer().ascore(candidates.pairs, timeout=self.timeout))
+        return self._scores(candidates, await self._ascore(candidates.pairs))
 
     def _scores(self, candidates: Candidates, logits: Sequence[float]) -> list[float]:
         spread = candidates.logits_of_passages(logits)

@@ -1,12 +1,12 @@
 """Checks of the ranker's parameters, those of other rankers included: what is meant, or why it cannot be."""
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 from haystack.utils import ComponentDevice, Secret
 
 from fr_reranker_plugin.errors import SettingsError
-from fr_reranker_plugin.scoring.settings import Backend, DType
+from fr_reranker_plugin.scoring.settings import Backend, DType, Priority
 
 _OWN_PARAMETER: Final = {
     "cache_dir": "cache_folder",
@@ -143,6 +143,15 @@ def field_names(given: object) -> list[str]:
     if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
         raise SettingsError(f"meta_fields_to_embed must be a list of strings, such as ['title'], got {given!r}")
     return list(given)
+
+
+def check_priority(value: object) -> None:
+    """Accept the two priorities only.
+
+    :raises SettingsError: Otherwise.
+    """
+    if value not in get_args(Priority):
+        raise SettingsError(f"priority must be 'interactive' or 'bulk', got {value!r}")
 
 
 def check_timeout(value: object) -> None:

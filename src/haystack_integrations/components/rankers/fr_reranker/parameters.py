@@ -8,10 +8,11 @@ from haystack import default_from_dict, default_to_dict
 from haystack.utils import ComponentDevice, Secret
 
 from fr_reranker_plugin.errors import SettingsError
+from fr_reranker_plugin.scoring.long_documents import LongDocuments, WindowSettings, window_settings
 from fr_reranker_plugin.scoring.ranking import TextForm
-from fr_reranker_plugin.scoring.settings import REFERENCE_MODEL, BatchSettings, DType, ModelSettings
+from fr_reranker_plugin.scoring.settings import REFERENCE_MODEL, BatchSettings, DType, ModelSettings, Priority
 from haystack_integrations.components.rankers.fr_reranker import checks
-from haystack_integrations.components.rankers.fr_reranker.request import RankingRules
+from haystack_integrations.components.rankers.fr_reranker.request import RankerRules
 
 
 class RankerParameters:
@@ -52,6 +53,10 @@ class RankerParameters:
         score_meta_field: str | None = None,
         return_embedding: bool = True,
         cache_folder: str | None = None,
+        long_documents: LongDocuments = "truncate",
+        window_overlap: int = 64,
+        max_windows: int | None = None,
+        priority: Priority = "interactive",
     ) -> None:
         """Note and check the parameters; nothing is read or loaded.
 
@@ -85,6 +90,11 @@ class RankerParameters:
         :param score_meta_field: Metadata key under which the score that a document came with is kept.
         :param return_embedding: If `False`, the returned documents carry no embeddings.
         :param cache_folder: The Hub cache to use instead of the default one.
+        :param long_documents: What becomes of a document that is longer than the model reads. `"truncate"`: its end is
+            not read. `"max"`: it is read in windows, and the best one counts; `"mean"`: the mean of the best three.
+        :param window_overlap: Tokens that neighbouring windows share at least; half a window at most.
+        :param max_windows: Most windows of one document; what is behind them is not read. `None`: all.
+        :param priority: `"interactive"` for what someone waits for, `"bulk"` for work that may let the former go first.
         :raises SettingsError: If a value is not allowed. It is a `ValueError`.
         :raises TypeError: If `token` is not a `Secret`.
         """
@@ -119,6 +129,10 @@ class RankerParameters:
         self.score_meta_field = score_meta_field
         self.return_embedding = return_embedding
         self.cache_folder = cache_folder
+        self.long_documents = long_documents
+        self.window_overlap = window_overlap
+        self.max_windows = max_windows
+        self.priority = priority
         self._check()
 
     def model_settings(self) -> ModelSettings:
@@ -139,7 +153,11 @@ class RankerParameters:
         tokens = {} if self.max_batch_tokens is None else {"max_batch_tokens": self.max_batch_tokens}
         return BatchSettings(max_batch_size=self.batch_size, **tokens)
 
-    def ranking_rules(self) -> RankingRules:
+    def window_settings(self) -> WindowSettings | None:
+        """Give how long documents are read in windows; `None` if they are truncated."""
+        return window_settings(self.long_documents, overlap=self.window_overlap, max_windows=self.max_windows)
+
+    def ranking_rules(self) -> RankerRules:
         """Give the rules of a call that changes none of them."""
         form = TextForm(
             query_prefix=self.query_prefix,
@@ -148,9 +166,9 @@ class RankerParameters:
             document_suffix=self.document_suffix,
             separator=self.embedding_separator,
         )
-        return RankingRules(
+        return RankerRules(
             form=form,
-            meta_fields=self.meta_fields_to_embed,
+            fields=self.meta_fields_to_embed,
             top_k=self.top_k,
             scale_score=self.scale_score,
             score_threshold=self.score_threshold,
@@ -184,3 +202,5 @@ class RankerParameters:
         self.model_settings()
         self.batch_settings()
         self.ranking_rules()
+        self.window_settings()
+        checks.check_priority(self.priority)

@@ -9,6 +9,8 @@ from typing import Any, Final
 from haystack import Document, component, logging
 
 from fr_reranker_plugin.errors import RerankerError, SettingsError
+from fr_reranker_plugin.scoring.long_documents import LongDocumentScorer
+from fr_reranker_plugin.scoring.scorer import Scorer
 from fr_reranker_plugin.scoring.settings import EMBEDDED, REFERENCE_MODEL
 from fr_reranker_plugin.scoring.shared import SharedScorer
 from haystack_integrations.components.rankers.fr_reranker.parameters import RankerParameters
@@ -75,7 +77,9 @@ class FrenchCrossEncoderRanker(RankerParameters):
         """Rank documents by their relevance to the query.
 
         Each id is ranked once, at the score it came with best. Documents with the same score keep their order; those
-        without text come last, with the score 0.0 (or the lowest logit).
+        without text come last, with the score 0.0 (or the lowest logit). Where long documents are read in windows, the
+        metadata key `best_passage` tells the best one of each document: its `text`, its `start` and `end` in the
+        content in characters, and how many `windows` were read.
 
         :param query: The question. If it is blank, the documents are returned as they are, with a warning.
         :param documents: The documents to rank; they are not changed, and copies are returned.
@@ -90,7 +94,8 @@ class FrenchCrossEncoderRanker(RankerParameters):
         """
         request = self._request(query, documents, top_k, scale_score, score_threshold)
         try:
-            return self._ranked(request, self._scorer.score(request.pairs, timeout=self.timeout))
+            logits = self._reader().score(request.pairs, timeout=self.timeout, priority=self.priority)
+            return self._ranked(request, logits)
         except RerankerError as error:
             return self._unranked(request, error)
 
@@ -109,7 +114,8 @@ class FrenchCrossEncoderRanker(RankerParameters):
         """
         request = self._request(query, documents, top_k, scale_score, score_threshold)
         try:
-            return self._ranked(request, await self._scorer.ascore(request.pairs, timeout=self.timeout))
+            logits = await self._reader().ascore(request.pairs, timeout=self.timeout, priority=self.priority)
+            return self._ranked(request, logits)
         except RerankerError as error:
             return self._unranked(request, error)
 
@@ -121,6 +127,11 @@ class FrenchCrossEncoderRanker(RankerParameters):
                 token = None if self.token is None else self.token.resolve_value()
                 self._handle = SharedScorer(replace(self.model_settings(), token=token), self.batch_settings())
             return self._handle
+
+    def _reader(self) -> Scorer:
+        """Give the scorer, reading long documents as the parameters say."""
+        windows = self.window_settings()
+        return self._scorer if windows is None else LongDocumentScorer(self._scorer, windows)
 
     def _request(
         self,
@@ -134,13 +145,13 @@ class FrenchCrossEncoderRanker(RankerParameters):
         return RankingRequest(query, documents, rules)
 
     def _ranked(self, request: RankingRequest, logits: Sequence[float]) -> dict[str, list[Document]]:
-        documents = request.ranked(logits)
-        truncated = request.truncated_documents(logits)
-        tag_span(self.model, request, truncated=truncated)
+        documents = request.ranked_documents(logits)
+        truncated = request.truncated(logits)
+        tag_span(self.model, request, truncated=truncated, windows=request.windows(logits))
         if truncated:
             # a corpus of long documents would fill the log: one warning per ranker, then a line for those who look
             tell = logger.info if self._told_of_truncation else logger.warning
-            tell("{cut} of {all} documents were cut to the model's length", cut=truncated, all=len(request.documents))
+            tell("{cut} of {all} documents were not read to their end", cut=truncated, all=len(request.documents))
             self._told_of_truncation = True
         if request.query_is_blank and documents:
             logger.warning("The query is blank: the documents are returned unranked")

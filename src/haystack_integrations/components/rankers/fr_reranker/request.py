@@ -9,29 +9,23 @@ from typing import Any, Self
 from haystack import Document
 
 from fr_reranker_plugin.errors import SettingsError
-from fr_reranker_plugin.scoring.ranking import Candidates, TextForm, rank_by_score
-from fr_reranker_plugin.scoring.scorer import Pair
+from fr_reranker_plugin.scoring.ranking import Ranked
+from fr_reranker_plugin.scoring.ranking_task import RankingRules, RankingTask
 from fr_reranker_plugin.scoring.settings import check_threshold, check_whole_number
 from haystack_integrations.components.rankers.fr_reranker.checks import check_flag, check_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RankingRules:
+class RankerRules(RankingRules):
     """How documents become texts, and how logits become a list of documents; checked when built.
 
-    :param meta_fields: Metadata that is read before the content, in this order.
-    :param deduplicate: Keep one document of each id.
+    Repeated are documents that have one id.
+
     :param score_meta_field: Metadata key that keeps the score a document came with; `None`: it is not kept.
     :param return_embedding: Whether the documents that are returned carry their embeddings.
     :raises SettingsError: If a value is not allowed.
     """
 
-    form: TextForm
-    meta_fields: Sequence[str]
-    top_k: int | None
-    scale_score: bool
-    score_threshold: float | None
-    deduplicate: bool
     score_meta_field: str | None
     return_embedding: bool
 
@@ -50,8 +44,8 @@ class RankingRules:
         return replace(self, **changes)
 
 
-class RankingRequest:
-    """A question and its documents, checked and on the way to a ranking.
+class RankingRequest(RankingTask):
+    """A question and its documents, checked and on the way to a ranking; with a blank question there are no pairs.
 
     :param query: The question.
     :param documents: `Document` objects, or dictionaries as `Document.to_dict` gives them (Hayhooks sends those).
@@ -59,27 +53,22 @@ class RankingRequest:
     :raises SettingsError: If the query is not a string or a document is not one; the message names its position.
     """
 
-    def __init__(self, query: str, documents: Sequence[Document | dict[str, Any]], rules: RankingRules) -> None:
+    def __init__(self, query: str, documents: Sequence[Document | dict[str, Any]], rules: RankerRules) -> None:
         self._started_at = perf_counter()
+        self._kept = rules
         check_text("query", query)
         given = _as_documents(documents)
         self.query_is_blank = not query.strip()
         self.documents = _without_duplicates(given) if rules.deduplicate else given
-        self._rules = rules
-        texts = [None if self.query_is_blank else self._text(document) for document in self.documents]
-        self._candidates = Candidates.from_passages(rules.form.query(query), texts)
-
-    @property
-    def pairs(self) -> list[Pair]:
-        """The distinct pairs to score: none for a blank query, none for a document without text."""
-        return self._candidates.pairs
+        to_read = [] if self.query_is_blank else self.documents
+        super().__init__(query, ((document.meta or {}, document.content) for document in to_read), rules)
 
     @property
     def seconds(self) -> float:
         """Time since the call began."""
         return perf_counter() - self._started_at
 
-    def ranked(self, logits: Sequence[float]) -> list[Document]:
+    def ranked_documents(self, logits: Sequence[float]) -> list[Document]:
         """Give copies of the best documents with their scores, best first; unranked ones for a blank query.
 
         :param logits: One logit for each of `pairs`.
@@ -87,35 +76,20 @@ class RankingRequest:
         """
         if self.query_is_blank:
             return self.unranked()
-        ranking = rank_by_score(
-            self._candidates.logits_of_passages(logits),
-            top_k=self._rules.top_k,
-            score_threshold=self._rules.score_threshold,
-            scale_score=self._rules.scale_score,
-        )
-        return [self._scored(self.documents[ranked.index], ranked.score) for ranked in ranking]
+        return [self._scored(self.documents[best.index], best) for best in self.ranked(logits)]
 
     def unranked(self) -> list[Document]:
         """Give copies of all documents as they came, in their order and with the scores they came with."""
         return [self._copy(document, document.score, {}) for document in self.documents]
 
-    def truncated_documents(self, logits: Sequence[float]) -> int:
-        """Count the documents whose text was cut to the model's length, as far as the scorer tells."""
-        return len(self._candidates.passages_of_pairs(getattr(logits, "truncated", ())))
-
-    def _text(self, document: Document) -> str | None:
-        meta = document.meta or {}
-        fields = [meta.get(name) for name in self._rules.meta_fields]
-        return self._rules.form.passage(fields, document.content)
-
-    def _scored(self, document: Document, score: float) -> Document:
-        key = self._rules.score_meta_field
+    def _scored(self, document: Document, best: Ranked) -> Document:
+        key = self._kept.score_meta_field
         kept = {} if key is None or document.score is None else {key: document.score}
-        return self._copy(document, score, kept)
+        return self._copy(document, best.score, {**kept, **best.metadata})
 
-    def _copy(self, document: Document, score: float | None, more_meta: Mapping[str, float]) -> Document:
+    def _copy(self, document: Document, score: float | None, more_meta: Mapping[str, Any]) -> Document:
         meta = {**(document.meta or {}), **more_meta}
-        if self._rules.return_embedding:
+        if self._kept.return_embedding:
             return replace(document, score=score, meta=meta)
         return replace(document, score=score, meta=meta, embedding=None, sparse_embedding=None)
 
