@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet
 SOURCES := $(shell find src -name '*.py')
 
-.PHONY: help demo install format check test build clean
+.PHONY: help demo install format check test bench stress build clean
 help:     ## show these lines
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
@@ -21,6 +21,12 @@ check: install  ## lint, types and import directions
 
 test: install  ## install what the tests need, then run them
 	$(BIN)/python -m pytest
+
+bench: install  ## measure speed beside other libraries; some 25 minutes on two cores
+	$(BIN)/python -m benchmarks.run
+
+stress: install  ## watch the memory of the shared scorer under 10,000 mixed requests
+	$(BIN)/python -m benchmarks.stress --output benchmarks/results/stress.json
 
 build: install  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -1,0 +1,96 @@
+"""What ran where: processor, threads, versions, commit, and the peak that the machine itself reaches."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.rounds import seconds_of
+
+_PACKAGES: Final = ("fr-reranker-plugin", "torch", "transformers", "tokenizers", "sentence-transformers", "numpy",
+                    "onnxruntime", "onnx", "openvino", "ctranslate2", "FlagEmbedding", "haystack-ai",
+                    "sentence-transformers-haystack", "triton")  # fmt: skip
+_FLAGS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16",
+                 "amx_int8")  # fmt: skip
+_GEMM: Final = {"cpu": (2048, ("float32", "bfloat16")), "cuda": (8192, ("float32", "float16", "bfloat16"))}
+
+
+def provenance(argv: list[str]) -> dict[str, Any]:
+    """Give the date, the command and the commit."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", "benchmarks.run", *argv]),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "src", "benchmarks")),
+    }
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Describe the machine and what is installed."""
+    import torch
+
+    facts: dict[str, Any] = {
+        "system": platform.platform(),
+        "python": sys.version.split()[0],
+        "processor": _processor("model name"),
+        "cores": os.cpu_count(),
+        "flags": [flag for flag in _FLAGS if flag in (_processor("flags") or "").split()],
+        "torch_threads": torch.get_num_threads(),
+        "load_average_at_start": list(os.getloadavg()),
+        "versions": _versions(),
+    }
+    if device.startswith("cuda"):
+        card = torch.cuda.get_device_properties(torch.device(device))
+        facts["gpu"] = {"name": card.name, "memory_bytes": card.total_memory, "cuda": torch.version.cuda}
+    return facts
+
+
+def measured_peak(device: str) -> dict[str, float]:
+    """Give the FLOP/s that one large matrix product reaches here, by dtype."""
+    import torch
+
+    size, dtypes = _GEMM["cuda" if device.startswith("cuda") else "cpu"]
+    peak = {}
+    for name in dtypes:
+        left = torch.randn(size, size, device=device).to(getattr(torch, name))
+
+        def product(left: torch.Tensor = left) -> None:
+            left @ left
+            if device.startswith("cuda"):
+                torch.cuda.synchronize()
+
+        peak[name] = 2 * size**3 / seconds_of(product, times=5)
+    return peak
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor(field: str) -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), None)
+
+
+def _git(*arguments: str) -> str | None:
+    done = subprocess.run(  # noqa: S603 -- fixed arguments
+        ["git", *arguments],  # noqa: S607 -- whichever git the developer has
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() if done.returncode == 0 else None
