@@ -96,6 +96,9 @@ def peer(
     )
 
 
+EVERYONE: Final = "*"
+"""The interpreter of this name, if there is one, runs every contender that has none of its own."""
+
 REFERENCE: Final = "sentence-transformers"
 LOCKED: Final = "sentence-transformers + lock"
 TUNED_HALF: Final = "sentence-transformers fp16 tuned"
@@ -166,8 +169,8 @@ def opened(contender: Contender, folder: Path, *, device: str, cache: Path, pyth
     if contender.cached:
         options["cache"] = str(cache)
     factory = f"benchmarks.{contender.factory}"
-    if contender.python in pythons:
-        return Piped(pythons[contender.python], factory, options)
+    if python := pythons.get(contender.python or "", pythons.get(EVERYONE)):
+        return Piped(python, factory, options)
     module, _, name = factory.partition(":")
     scoring: Scoring = getattr(import_module(module), name)(**options)
     return scoring

@@ -42,6 +42,12 @@ class Ours:
             raise RuntimeError("the scorer is closed")
         return snapshot
 
+    @property
+    def counted(self) -> tuple[float, float]:
+        """Give the useful and the computed tokens so far."""
+        counts = self.snapshot()
+        return counts.tokens, counts.tokens / counts.efficiency
+
     def close(self) -> None:
         """Let go of the model."""
         self.scorer.close()

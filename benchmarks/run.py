@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
                         "all on a GPU and with --only")  # fmt: skip
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="only contenders with this in the name")
     parser.add_argument("--peer-python", nargs="+", default=[], metavar="NAME=PATH",
-                        help="an interpreter for infinity, openvino or ctranslate2")  # fmt: skip
+                        help="an interpreter for a peer; '*': for everyone else")  # fmt: skip
     parser.add_argument("--threads", type=int, help="torch threads; default: torch's own choice")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="for checkpoints and exported graphs")
     parser.add_argument("--out", type=Path, help="the JSON file; default: results/<device and suites>.json")

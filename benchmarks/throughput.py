@@ -44,9 +44,9 @@ def warm_up(live: Mapping[Contender, Scoring], pairs: Sequence[tuple[str, str]])
 
 def _timed(contender: Contender, scoring: Scoring, efficiencies: dict[str, float], asked: Workload) -> Timed:
     """Time one round, and note useful over computed tokens where they are known."""
-    before = _tokens(scoring)
+    before = getattr(scoring, "counted", None)
     timed = one_after_another(scoring.score, asked.requests)
-    if before is not None and (after := _tokens(scoring)) is not None:
+    if before is not None and (after := getattr(scoring, "counted", None)) is not None:
         efficiencies[contender.name] = (after[0] - before[0]) / (after[1] - before[1])
     elif hasattr(scoring, "plan"):
         batches, start = [], 0
@@ -55,14 +55,6 @@ def _timed(contender: Contender, scoring: Scoring, efficiencies: dict[str, float
             start += len(request)
         efficiencies[contender.name] = planned_efficiency(asked.lengths, batches)
     return timed
-
-
-def _tokens(scoring: Scoring) -> tuple[float, float] | None:
-    """Give the useful and the computed tokens so far, of a scorer that counts them."""
-    if not hasattr(scoring, "snapshot"):
-        return None
-    counted = scoring.snapshot()
-    return counted.tokens, counted.tokens / counted.efficiency
 
 
 def _compare(

@@ -33,6 +33,7 @@ class Piped:
         self._lock = threading.Lock()
         self._numbers = count(1)
         self._promised: dict[int, Future[dict[str, Any]]] = {0: Future()}
+        self.counted: tuple[float, float] | None = None
         ready = self._promised[0]
         self._send({"factory": factory, "options": dict(options)})
         threading.Thread(target=self._read, daemon=True).start()
@@ -49,7 +50,9 @@ class Piped:
             number = next(self._numbers)
             self._promised[number] = promise
         self._send({"id": number, "pairs": list(pairs)})
-        scores: list[float] = promise.result()["scores"]
+        answer = promise.result()
+        self.counted = answer["counted"] and tuple(answer["counted"])
+        scores: list[float] = answer["scores"]
         return scores
 
     def close(self) -> None:

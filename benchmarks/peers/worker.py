@@ -38,7 +38,7 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         """Give one logit per pair, in order."""
         try:
             scores = peer.score([tuple(pair) for pair in request["pairs"]])
-            answer({"id": request["id"], "scores": scores})
+            answer({"id": request["id"], "scores": scores, "counted": getattr(peer, "counted", None)})
         except Exception as error:  # noqa: BLE001 -- the other side reports it
             answer({"id": request["id"], "error": f"{type(error).__name__}: {error}"})
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from fr_reranker_plugin.scoring.forward.bfloat16_product import capabilities
-from fr_reranker_plugin.scoring.forward.encoder_weights import gelu_in_place
+from fr_reranker_plugin.scoring.forward.encoder_weights import Affine, gelu_in_place
 from fr_reranker_plugin.scoring.forward.linear import Linear, Place, Scratch
 from fr_reranker_plugin.scoring.forward.products import fed_forward
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from fr_reranker_plugin.scoring.forward.encoder_weights import Activation, Affine
+    from fr_reranker_plugin.scoring.forward.encoder_weights import Activation
 
 _HIGHEST: Final = 127
 _MIDDLE: Final = 128
 """Activations are unsigned, with zero in the middle: what the processors' instructions take."""
 
+_FLOAT_CHANNELS: Final = 8
 _GELU_LOWEST: Final = -0.17
 """The least value of GELU, at -0.7518."""
 
@@ -53,8 +54,8 @@ class Int8Products:
         """Build two products with an activation between them."""
         if activation is not gelu_in_place:
             return fed_forward(self, first, second, layer, activation)
-        before = self.linear(first, layer, "intermediate")
-        return Int8FeedForward(before, second, highest=float(self._limits[layer, "output"].max()))
+        inputs, hidden = self._limits[layer, "intermediate"], self._limits[layer, "output"]
+        return Int8FeedForward(first, second, inputs, hidden, self._scratch)
 
 
 class Int8Linear:
@@ -86,23 +87,33 @@ class Int8Linear:
 
 
 class Int8FeedForward:
-    """Two matrix products with a GELU between them that never leaves 8 bits.
+    """Two matrix products with a GELU between them that never leaves 8 bits, but for a few channels.
 
-    :param highest: The largest value after the GELU on calibration text.
+    The hidden channels that become largest stay in float32: they would stretch the one range that all channels share
+    (Dettmers et al. 2022, "LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale").
+
+    :param inputs: Largest magnitude of each input channel on calibration text.
+    :param hidden: The same of each channel after the GELU.
     """
 
-    def __init__(self, first: Int8Linear, second: Affine, highest: float) -> None:
-        self._first = first
-        self._scale = (highest - _GELU_LOWEST) / 255
+    def __init__(self, first: Affine, second: Affine, inputs: Tensor, hidden: Tensor, scratch: Scratch) -> None:
+        order = hidden.argsort(descending=True)
+        large, usual = order[:_FLOAT_CHANNELS], order[_FLOAT_CHANNELS:].sort().values
+        self._large = (first.weight[large], first.bias[large], second.weight[:, large])
+        self._first = Int8Linear(Affine(first.weight[usual], first.bias[usual]), inputs, scratch, output=hidden.dtype)
+        self._scale = (float(hidden[usual].max()) - _GELU_LOWEST) / 255
         self._zero = round(-_GELU_LOWEST / self._scale)
-        self._second = _Product(second.weight, second.bias, self._scale, self._zero)
+        self._second = _Product(second.weight[:, usual], second.bias, self._scale, self._zero)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Multiply, apply GELU and multiply `rows`; gives float32."""
         import torch
+        from torch.nn.functional import linear
 
+        before, bias, after = self._large
+        large = linear(gelu_in_place(linear(rows, before, bias)), after)
         hidden = self._first.gelu(rows, scale=self._scale, zero=self._zero)
-        return self._second(hidden, output=torch.float32)
+        return large.add_(self._second(hidden, output=torch.float32))
 
 
 class _Product:
