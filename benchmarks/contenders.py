@@ -116,10 +116,10 @@ _INFINITY: Final = "infinity_engine:InfinityEngine"
 
 CPU: Final = (
     ours("ours fp32", "one", "long", "many", "first", dtype="float32", exact=True),
-    ours("ours onnx fp32", "one", backend="onnx", dtype="float32", exact=True, pads=True),
+    ours("ours onnx fp32", backend="onnx", dtype="float32", exact=True, pads=True),
     ours("ours bf16", "one", "long", dtype="bfloat16"),
     ours("ours int8", "one", "long", "first", dtype="int8"),
-    ours("ours onnx int8", "one", "long", backend="onnx", dtype="int8", pads=True),
+    ours("ours onnx int8", backend="onnx", dtype="int8", pads=True),
     peer(REFERENCE, _PREDICT, "one", "long", "first", core=True),
     peer("sentence-transformers tuned", _PREDICT, "one", batch_size=None),
     peer("sentence-transformers bf16", _PREDICT, "one", "long", core=True, dtype="bfloat16", exact=False),

@@ -118,3 +118,14 @@ def test_a_document_with_nothing_to_read_has_no_text_whatever_its_prefix(content
 
 def test_pairs_keep_the_order_of_the_passages():
     assert make_pairs("q", ["b", "a"]) == [("q", "b"), ("q", "a")]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "part"), [(2, 4, "cd"), (-9, 1, "a"), (5, 9, "f"), (-9, 9, "abcdef"), (-9, -1, ""), (6, 9, "")]
+)
+def test_a_part_of_a_passage_is_found_in_the_content_it_was_made_of(start, end, part):
+    form = TextForm(document_prefix="« Lu : ", document_suffix=" », fin.", separator=" — ")
+    passage = form.passage(["Titre", 3], "abcdef")
+    begin = passage.index("abcdef")
+    first, last = form.part_of_content((begin + start, begin + end), passage, "abcdef")
+    assert "abcdef"[first:last] == part

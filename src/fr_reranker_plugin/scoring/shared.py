@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -207,7 +208,8 @@ def _release_later(key: ModelSettings) -> None:
     """Release for a handle that was dropped without `close`: not in the garbage collector, which may hold any lock."""
     if sys.is_finalizing():
         return
-    threading.Thread(target=_registry.release, args=(key,), name="fr-reranker-release", daemon=True).start()
+    with suppress(RuntimeError):  # no thread can be started any more: the process ends, and its memory with it
+        threading.Thread(target=_registry.release, args=(key,), name="fr-reranker-release").start()
 
 
 def _free_gpu_memory(key: ModelSettings) -> None:

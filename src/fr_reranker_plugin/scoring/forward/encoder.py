@@ -80,9 +80,13 @@ class Layer:
 
     def after_attention(self, rows: Tensor, context: Tensor) -> Tensor:
         """Give the layer's output for `rows`, given what they attended to."""
-        update = self._attention_output(context.flatten(1))
-        rows = normalised(rows + update, self._attention_norm)
-        return normalised(rows + self._feed_forward(rows), self._output_norm)
+        rows = normalised(added(self._attention_output(context.flatten(1)), rows), self._attention_norm)
+        return normalised(added(self._feed_forward(rows), rows), self._output_norm)
+
+
+def added(update: Tensor, rows: Tensor) -> Tensor:
+    """Give the sum in the dtype of `rows`; it may lie where `update` was."""
+    return update.add_(rows) if update.dtype == rows.dtype else rows + update
 
 
 def normalised(rows: Tensor, norm: Norm) -> Tensor:

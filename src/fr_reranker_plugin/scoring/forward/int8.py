@@ -99,7 +99,7 @@ class Int8FeedForward:
     def __init__(self, first: Affine, second: Affine, inputs: Tensor, hidden: Tensor, scratch: Scratch) -> None:
         order = hidden.argsort(descending=True)
         large, usual = order[:_FLOAT_CHANNELS], order[_FLOAT_CHANNELS:].sort().values
-        self._large = (first.weight[large], first.bias[large], second.weight[:, large])
+        self._large = (first.weight[large], first.bias[large], second.weight[:, large].t().contiguous())
         self._first = Int8Linear(Affine(first.weight[usual], first.bias[usual]), inputs, scratch, output=hidden.dtype)
         self._scale = (float(hidden[usual].max()) - _GELU_LOWEST) / 255
         self._zero = round(-_GELU_LOWEST / self._scale)
@@ -111,9 +111,9 @@ class Int8FeedForward:
         from torch.nn.functional import linear
 
         before, bias, after = self._large
-        large = linear(gelu_in_place(linear(rows, before, bias)), after)
-        hidden = self._first.gelu(rows, scale=self._scale, zero=self._zero)
-        return large.add_(self._second(hidden, output=torch.float32))
+        large = gelu_in_place(linear(rows, before, bias))
+        usual = self._first.gelu(rows, scale=self._scale, zero=self._zero)
+        return self._second(usual, output=torch.float32).addmm_(large, after)
 
 
 class _Product:
