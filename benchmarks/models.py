@@ -62,9 +62,9 @@ def make_random(folder: Path, shape: Shape, *, seed: int = 0) -> None:
     """Write an XLM-RoBERTa cross-encoder with random weights and the embedded model's tokenizer.
 
     The weights are drawn as transformers draws them. Their logits differ little between texts, and rounding moves a
-    logit about as much as in a trained model (1e-5 in float32); a head scaled to trained logits would make that fifty
-    times more. The vocabulary is that of the tokenizer (54 thousand pieces, not 250 thousand): embeddings are looked
-    up, so their number costs memory and no time.
+    logit about as much as in a trained model; a head scaled to trained logits would make that many times more. The
+    vocabulary is that of the tokenizer (54 thousand pieces, not 250 thousand): embeddings are looked up, so their
+    number costs memory and no time.
     """
     import torch
     from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaForSequenceClassification

@@ -15,6 +15,7 @@ from typing import Final
 import torch
 
 from benchmarks import chaos, idle, kernels, load, machine, sharing, throughput
+from benchmarks.contenders import EVERYONE
 from benchmarks.models import RANDOM_BASE, RANDOM_TINY, checkpoint, default_cache, describe, tokenizer_of
 from benchmarks.report import markdown
 from benchmarks.session import Session, say
@@ -83,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
                         "all on a GPU and with --only")  # fmt: skip
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="only contenders with this in the name")
     parser.add_argument("--peer-python", nargs="+", default=[], metavar="NAME=PATH",
-                        help="an interpreter for a peer; '*': for everyone else")  # fmt: skip
+                        help="an interpreter for infinity, openvino or ctranslate2")  # fmt: skip
+    parser.add_argument("--own-process", action="store_true", help="run each contender in a process of its own")
     parser.add_argument("--threads", type=int, help="torch threads; default: torch's own choice")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="for checkpoints and exported graphs")
     parser.add_argument("--out", type=Path, help="the JSON file; default: results/<device and suites>.json")
@@ -104,7 +106,8 @@ def _session(options: argparse.Namespace) -> Session:
         folder=folder, device=options.device, cache=options.cache, sizes=sizes, rounds=options.rounds or 5,
         workloads=Workloads(FrenchTexts(tokenizer_of(folder)), sizes), out=out, only=options.only,
         short_list=options.contenders == "core",
-        pythons=dict(one.split("=", 1) for one in options.peer_python),
+        pythons=({EVERYONE: sys.executable} if options.own_process else {})
+        | dict(one.split("=", 1) for one in options.peer_python),
     )  # fmt: skip
 
 

@@ -20,19 +20,6 @@ from fr_reranker_plugin import (
 from fr_reranker_plugin.scoring.requests import Request
 
 
-@pytest.fixture
-def gated():
-    engine = GatedEngine()
-    yield engine
-    engine.gate.set()
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(32) as executor:
-        yield executor
-
-
 def test_scores_come_back_in_the_order_of_the_pairs():
     with BatchingScorer(LengthEngine(), BatchSettings(max_batch_tokens=8)) as scorer:
         assert scorer.score([("q", "x" * n) for n in (5, 1, 9, 3)]) == [5.0, 1.0, 9.0, 3.0]

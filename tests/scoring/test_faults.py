@@ -1,6 +1,5 @@
 import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,12 +10,6 @@ from fr_reranker_plugin.scoring.faults import TokenBudget, is_device_lost, is_ou
 
 class OutOfMemoryError(RuntimeError):
     """Named like torch's, which the core does not import."""
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(32) as executor:
-        yield executor
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,9 @@
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from engines import TIMEOUT, FailsOn, GatedEngine, LengthEngine, wait_until
 from fr_reranker_plugin import BatchingScorer, BatchSettings, ScoringError
-
-
-@pytest.fixture
-def gated():
-    engine = GatedEngine()
-    yield engine
-    engine.gate.set()
-
-
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(32) as executor:
-        yield executor
 
 
 def test_a_pair_that_stands_in_a_request_several_times_is_computed_once():

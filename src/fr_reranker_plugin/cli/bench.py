@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
-from fr_reranker_plugin.cli.printing import note, one_line, print_json, results
+from fr_reranker_plugin.cli.printing import note, print_facts, print_json, results
 
 _UNITS: Final = {"request_p50_ms": "ms", "request_p95_ms": "ms", "peak_memory_mib": "MiB"}
 _LARGE: Final = 100
@@ -39,26 +39,18 @@ def bench(
     if as_json:
         print_json(found)
         return
-    _print_facts({name: value for name, value in found.items() if name != "sweep"})
+    print_facts(
+        (name.removesuffix("_ms").removesuffix("_mib"), _shown(name, value))
+        for name, value in found.items()
+        if name != "sweep" and value is not None
+    )
     if sweep:
         _print_sweep(found["sweep"])
 
 
-def _print_facts(found: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in found.items():
-        if value is not None:
-            table.add_row(name.removesuffix("_ms").removesuffix("_mib").replace("_", " "), _shown(name, value))
-    results().print(table)
-
-
 def _shown(name: str, value: object) -> str:
     text = f"{value:,.{0 if value >= _LARGE else 3}f}" if isinstance(value, float) else str(value)
-    return one_line(f"{text} {_UNITS.get(name, '')}").plain
+    return f"{text} {_UNITS.get(name, '')}"
 
 
 def _print_sweep(sweep: dict[str, Any]) -> None:

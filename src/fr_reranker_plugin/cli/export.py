@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fr_reranker_plugin.cli.printing import one_line, print_json, results
+from fr_reranker_plugin.cli.printing import one_line, print_facts, print_json
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.scoring.settings import EMBEDDED, ModelSettings
 
@@ -42,7 +42,11 @@ def export(
     if as_json:
         print_json(facts)
     else:
-        _print_table(facts)
+        print_facts(
+            (name, f"{value:.2g}" if isinstance(value, float) else str(value))
+            for name, value in facts.items()
+            if value is not None
+        )
 
 
 def _exported(settings: ModelSettings, output: Path | None) -> dict[str, Any]:
@@ -75,15 +79,3 @@ def _check_output(folder: Path) -> None:
         return
     if not folder.is_dir() or {path.name for path in folder.iterdir()} not in (set(), {MANIFEST_FILE, MODEL_FILE}):
         raise SettingsError(f"--output {folder} is there and holds no earlier export; name an empty or a new folder")
-
-
-def _print_table(facts: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        if value is not None:
-            table.add_row(name.replace("_", " "), one_line(f"{value:.2g}" if isinstance(value, float) else str(value)))
-    results().print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
-from fr_reranker_plugin.cli.printing import one_line, print_json, results
+from fr_reranker_plugin.cli.printing import print_facts, print_json
 from fr_reranker_plugin.errors import ModelLoadError, SettingsError
 from fr_reranker_plugin.scoring.settings import EMBEDDED
 
@@ -61,7 +62,7 @@ def info(
     if as_json:
         print_json(facts)
     else:
-        _print_table(facts)
+        print_facts(_shown(facts))
     if facts["problem"] is not None:
         raise typer.Exit(1)
 
@@ -120,15 +121,8 @@ def _installed_versions() -> dict[str, str]:
     return versions
 
 
-def _print_table(facts: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    versions = facts["versions"]
-    for name, value in [*((n, v) for n, v in facts.items() if n != "versions"), *versions.items()]:
+def _shown(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each fact that is known, the versions one by one at the end."""
+    for name, value in [*((n, v) for n, v in facts.items() if n != "versions"), *facts["versions"].items()]:
         if value is not None:
-            shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-            table.add_row(name.replace("_", " "), one_line(shown))
-    results().print(table)
+            yield name, {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -34,6 +34,18 @@ def one_line(text: str, style: str = "") -> Text:
     return Text(_CONTROL.sub(" ", text).strip(), style=style)
 
 
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and what is known of them as two columns; underscores in names become spaces."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(name.replace("_", " "), one_line(value))
+    results().print(table)
+
+
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object, indented."""
     print(json.dumps(value, ensure_ascii=False, indent=2))

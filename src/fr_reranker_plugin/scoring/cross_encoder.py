@@ -30,7 +30,7 @@ SUPPORTED_FAMILIES: Final = ("xlm-roberta", "bert", "camembert", "roberta", "dis
 
 _PROBE: Final = [("Où déclarer une naissance ?", "La déclaration se fait à la mairie, dans les cinq jours.")]
 _PAIRS_AT_ONCE: Final = 8
-_TOLERANCES: Final = {"float32": 1e-3}
+_EXACT_TOLERANCE: Final = 1e-3
 _ROUNDED_TOLERANCE: Final = 0.5
 
 
@@ -155,7 +155,7 @@ def _reference_logit(model: PreTrainedModel, tokenizer: PairTokenizer) -> float:
 
 def _check_logit(found: float, expected: float, settings: ModelSettings) -> None:
     """Refuse a model whose own code does something that this forward pass does not know of."""
-    tolerance = _TOLERANCES.get(settings.dtype, _ROUNDED_TOLERANCE)
+    tolerance = _EXACT_TOLERANCE if settings.dtype == "float32" else _ROUNDED_TOLERANCE
     if isfinite(expected) and not abs(found - expected) <= tolerance * max(1.0, abs(expected)):
         raise ModelLoadError(
             f"{settings.model} gives the logit {found:.4f} here and {expected:.4f} in transformers, for {_PROBE[0]}; "

@@ -14,7 +14,7 @@ def load_engines(settings: ModelSettings) -> list[Engine]:
 
     That happens in a thread of its own, which ends: OpenMP keeps a team of threads for every thread that has computed,
     and while there are more of them than processors, each short computation of the scoring thread waits for its team
-    to wake up. On two processors that costs a fifth of the speed of small batches.
+    to wake up.
 
     :param settings: Resolved settings.
     :raises ModelLoadError: If the checkpoint cannot be found, is not supported or cannot be read.

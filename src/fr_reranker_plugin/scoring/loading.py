@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from fr_reranker_plugin.errors import ModelLoadError, SettingsError
-from fr_reranker_plugin.scoring.settings import ModelSettings
+from fr_reranker_plugin.scoring.settings import DType, ModelSettings
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
     from transformers.models.auto.auto_factory import _BaseAutoModelClass
+
+
+_ONNX_DTYPES: Final = ("float32", "int8")
 
 
 def resolve_settings(settings: ModelSettings) -> ModelSettings:
@@ -21,27 +24,26 @@ def resolve_settings(settings: ModelSettings) -> ModelSettings:
 
     :raises SettingsError: If a device is unknown or not here, or the dtype is not for it, or devices differ in kind.
     """
-    backend = "torch" if settings.backend == "auto" else settings.backend
-    wanted = ("cpu",) if backend == "onnx" and settings.device is None else settings.devices
-    devices = [_resolve_device(device) for device in wanted]
+    if settings.backend == "onnx":
+        return _resolve_onnx(settings)
+    devices = [_resolve_device(device) for device in settings.devices]
     kinds = sorted({device.split(":")[0] for device in devices})
     if len(kinds) > 1:
         raise SettingsError(f"the devices of one model must be of one kind, or scores would differ; got {devices}")
     dtype = settings.dtype
     if dtype == "auto":
         dtype = "float16" if kinds == ["cuda"] else "float32"
-    if backend == "onnx":
-        _check_onnx(dtype, kinds[0])
-    else:
-        _check_dtype(dtype, kinds[0])
-    return replace(settings, device=devices, dtype=dtype, backend=backend, revision=settings.pinned_revision)
+    _check_dtype(dtype, kinds[0])
+    return replace(settings, device=devices, dtype=dtype, backend="torch", revision=settings.pinned_revision)
 
 
-def _check_onnx(dtype: str, kind: str) -> None:
-    if kind != "cpu" or dtype not in ("float32", "int8"):
-        raise SettingsError(
-            f"backend 'onnx' runs on device 'cpu' with dtype 'float32' or 'int8', got {dtype!r} on {kind!r}"
-        )
+def _resolve_onnx(settings: ModelSettings) -> ModelSettings:
+    if settings.devices not in ((None,), ("cpu",)):
+        raise SettingsError(f"backend 'onnx' runs on the CPU only, got device {settings.device!r}; use device='cpu'")
+    dtype: DType = "float32" if settings.dtype == "auto" else settings.dtype
+    if dtype not in _ONNX_DTYPES:
+        raise SettingsError(f"backend 'onnx' computes in {' or '.join(map(repr, _ONNX_DTYPES))}, got dtype {dtype!r}")
+    return replace(settings, device="cpu", dtype=dtype, revision=settings.pinned_revision)
 
 
 def _check_dtype(dtype: str, kind: str) -> None:

@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
-from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
 from fr_reranker_plugin.scoring.cross_encoder import check_architecture
-from fr_reranker_plugin.scoring.loading import load_config
+from fr_reranker_plugin.scoring.loading import load_config, resolve_settings
 from fr_reranker_plugin.scoring.onnx_cache import cached_export
 from fr_reranker_plugin.scoring.onnx_session import OnnxSession, check_onnxruntime
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
@@ -20,8 +19,6 @@ from fr_reranker_plugin.scoring.tokenization import PairTokenizer
 from fr_reranker_plugin.scoring.windows import Span, cut_passages
 
 logger = logging.getLogger(__name__)
-
-_DTYPES: Final = ("float32", "int8")
 
 
 class OnnxEngine:
@@ -49,7 +46,7 @@ class OnnxEngine:
         :raises SettingsError: If a device or dtype is asked for that this engine does not have.
         :raises MissingDependencyError: If ONNX Runtime, or onnx for the export, is not installed.
         """
-        settings = onnx_settings(settings)
+        settings = resolve_settings(replace(settings, backend="onnx"))
         path, tokenizer = _exported(settings)
         engine = cls(OnnxSession.open(path, pad_token_id=tokenizer.pad_token_id), tokenizer)
         engine.launch(engine.encode([("Une question ?", "Un passage.")]))
@@ -75,19 +72,6 @@ class OnnxEngine:
         return lambda: logits
 
 
-def onnx_settings(settings: ModelSettings) -> ModelSettings:
-    """Replace `None` and `"auto"` by what this engine has.
-
-    :raises SettingsError: If a device or dtype is asked for that it does not have.
-    """
-    if settings.devices not in ((None,), ("cpu",)):
-        raise SettingsError(f"backend 'onnx' runs on the CPU only, got device {settings.device!r}; use device='cpu'")
-    dtype = "float32" if settings.dtype == "auto" else settings.dtype
-    if dtype not in _DTYPES:
-        raise SettingsError(f"backend 'onnx' computes in {' or '.join(map(repr, _DTYPES))}, got dtype {dtype!r}")
-    return replace(settings, device="cpu", dtype=dtype, backend="onnx", revision=settings.pinned_revision)
-
-
 def exported_file(settings: ModelSettings, *, to: Path | None = None) -> Path:
     """Give the ONNX file of the model that `settings` names, exporting it first unless that was done before.
 
@@ -96,7 +80,7 @@ def exported_file(settings: ModelSettings, *, to: Path | None = None) -> Path:
     :raises SettingsError: If a device or dtype is asked for that the engine does not have.
     :raises MissingDependencyError: If ONNX Runtime, or onnx for the export, is not installed.
     """
-    return _exported(onnx_settings(settings), to=to)[0]
+    return _exported(resolve_settings(replace(settings, backend="onnx")), to=to)[0]
 
 
 def _exported(settings: ModelSettings, *, to: Path | None = None) -> tuple[Path, PairTokenizer]:

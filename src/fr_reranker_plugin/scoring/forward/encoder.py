@@ -42,7 +42,8 @@ class PackedForward:
     def _embed(self, batch: PackedBatch) -> Tensor:
         tables = self._embeddings
         rows = tables.words[batch.token_ids]
-        rows += tables.types[0 if batch.type_ids is None else batch.type_ids] if tables.types is not None else 0
+        if tables.types is not None:
+            rows += tables.types[0 if batch.type_ids is None else batch.type_ids]
         rows += tables.positions[batch.positions]
         return normalised(rows, tables.norm)
 
