@@ -13,23 +13,23 @@ THREADS, LOOPS, CALLS = 8, 4, 100
 
 
 class Hostile(LengthEngine):
-    """Runs out of memory on each 100th batch, cannot read poison, and gives no number for some of it."""
+    """Runs out of memory every hundred batches, cannot read poison, and gives no number for some of it."""
 
     def __init__(self, *, pads, depth):
         super().__init__()
         self.pads = pads
         self.depth = depth
-        self.launches = self.failures = 0
+        self.launches_since_failure = 0
 
     def encode(self, pairs):
         assert all(isinstance(text, str) for pair in pairs for text in pair)
         return super().encode(pairs)
 
     def launch(self, batch):
-        self.launches += 1
+        self.launches_since_failure += 1
         passages = ["".join(map(chr, pair.token_ids)) for pair in batch]
-        if self.launches % 100 == 0:
-            self.failures += 1
+        if self.launches_since_failure >= 100 and len(batch) > 1:  # a batch that can be split
+            self.launches_since_failure = 0
             raise MemoryError("injected")
         if any("poison" in passage for passage in passages):
             raise ValueError("poison")
