@@ -1,9 +1,8 @@
 """Matrix products of 8-bit integers, with ranges measured beforehand on French text.
 
 Weights are rounded per output channel. Activations are rounded with fixed ranges, so that a logit depends on its pair
-only: ranges taken from the batch, as dynamic quantisation does, make it depend on its neighbours. Ranges that differ
-much between channels are evened out by moving a factor per channel from the activations into the weights (Xiao et al.
-2023, "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models").
+only: ranges taken from the batch, as dynamic quantisation does, make it depend on its neighbours. How the inputs of a
+product are rounded is decided in `rounding`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from fr_reranker_plugin.scoring.forward.bfloat16_product import capabilities
 from fr_reranker_plugin.scoring.forward.encoder_weights import Affine, gelu_in_place
 from fr_reranker_plugin.scoring.forward.linear import Linear, Place, Scratch
 from fr_reranker_plugin.scoring.forward.products import fed_forward
+from fr_reranker_plugin.scoring.forward.rounding import HIGHEST, MIDDLE, fit_rounding, round_weight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 
     from fr_reranker_plugin.scoring.forward.encoder_weights import Activation
 
-_HIGHEST: Final = 127
-_MIDDLE: Final = 128
-"""Activations are unsigned, with zero in the middle: what the processors' instructions take."""
-
 _FLOAT_CHANNELS: Final = 8
+_HEADROOM: Final = 1.15
+"""How far ranges reach beyond calibration text: other text goes further, and to cut it costs more than a wider step."""
 _GELU_LOWEST: Final = -0.17
 """The least value of GELU, at -0.7518."""
 
@@ -35,12 +33,13 @@ _GELU_LOWEST: Final = -0.17
 class Int8Products:
     """Builds products of 8-bit integers.
 
-    :param limits: Largest magnitude of each channel on calibration text, by layer and place.
+    :param limits: Largest magnitude of each input channel on calibration text, by layer and place.
     :param projected: The dtype of queries, keys and values; everything else is given in float32.
     """
 
     def __init__(self, limits: Mapping[tuple[int, Place], Tensor], projected: torch.dtype) -> None:
-        self._limits, self._projected = limits, projected
+        self._limits = {where: largest * _HEADROOM for where, largest in limits.items()}
+        self._projected = projected
         self._scratch = Scratch()
 
     def linear(self, affine: Affine, layer: int, place: Place) -> Int8Linear:
@@ -62,27 +61,25 @@ class Int8Linear:
     """A matrix product of rounded numbers, summed exactly and given as floating-point numbers.
 
     :param affine: The float32 weight and bias.
-    :param limits: Largest magnitude of each input channel on calibration text, shape (inputs,).
+    :param limits: The range of each input channel, from its negative to it, shape (inputs,).
     :param scratch: Memory for the rounded rows.
     :param output: The dtype of the product.
     """
 
     def __init__(self, affine: Affine, limits: Tensor, scratch: Scratch, *, output: torch.dtype) -> None:
-        smooth = smoothing(affine.weight, limits)
-        scale = float((limits / smooth).max()) / _HIGHEST
-        self._inverse = 1 / (smooth * scale)
-        self._product = _Product(affine.weight * smooth, affine.bias, scale, _MIDDLE)
+        self._rounding = fit_rounding(affine.weight, limits)
+        self._product = _Product(self._rounding.spread(affine.weight), affine.bias, self._rounding.scale, MIDDLE)
         self._scratch, self._output = scratch, output
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Multiply `rows`; what is beyond the calibrated range is cut to it."""
-        return self._product(to_uint8(rows, self._inverse, self._scratch), output=self._output)
+        """Multiply `rows`."""
+        return self._product(self._rounding.rounded(rows, self._scratch), output=self._output)
 
     def gelu(self, rows: Tensor, *, scale: float, zero: int) -> Tensor:
         """Multiply `rows`, apply GELU, and round to unsigned integers `value / scale + zero`."""
         import torch
 
-        integers = to_uint8(rows, self._inverse, self._scratch)
+        integers = self._rounding.rounded(rows, self._scratch)
         return self._product(integers, output=torch.uint8, scale=scale, zero=zero, then="gelu")
 
 
@@ -92,7 +89,7 @@ class Int8FeedForward:
     The hidden channels that become largest stay in float32: they would stretch the one range that all channels share
     (Dettmers et al. 2022, "LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale").
 
-    :param inputs: Largest magnitude of each input channel on calibration text.
+    :param inputs: The range of each input channel.
     :param hidden: The same of each channel after the GELU.
     """
 
@@ -101,7 +98,7 @@ class Int8FeedForward:
         large, usual = order[:_FLOAT_CHANNELS], order[_FLOAT_CHANNELS:].sort().values
         self._large = (first.weight[large], first.bias[large], second.weight[:, large].t().contiguous())
         self._first = Int8Linear(Affine(first.weight[usual], first.bias[usual]), inputs, scratch, output=hidden.dtype)
-        self._scale = (float(hidden[usual].max()) - _GELU_LOWEST) / 255
+        self._scale = (float(hidden[usual].max()) - _GELU_LOWEST) / (2 * HIGHEST + 1)
         self._zero = round(-_GELU_LOWEST / self._scale)
         self._second = _Product(second.weight[:, usual], second.bias, self._scale, self._zero)
 
@@ -122,9 +119,8 @@ class _Product:
     def __init__(self, weight: Tensor, bias: Tensor, input_scale: float, input_zero: int) -> None:
         import torch
 
-        self._scales = (weight.abs().amax(dim=1) / _HIGHEST).clamp(min=torch.finfo(torch.float32).tiny)
-        rounded = (weight / self._scales[:, None]).round().to(torch.int8)
-        self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
+        rounded, self._scales = round_weight(weight)
+        self._weight = torch.ops.onednn.qlinear_prepack(rounded.to(torch.int8), None)
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
         self._bias = bias.float()
         self._input = (input_scale, input_zero)
@@ -137,26 +133,6 @@ class _Product:
         weight = (self._weight, self._scales, self._zeros, self._bias)
         product = torch.ops.onednn.qlinear_pointwise(rows, *self._input, *weight, scale, zero, output, then, [], "none")
         return cast("Tensor", product)
-
-
-def smoothing(weight: Tensor, limits: Tensor) -> Tensor:
-    """Give the factor by which each input channel is divided, so that it is as hard to round as its weights.
-
-    The square root of the ratio of the two ranges: SmoothQuant with a migration strength of 0.5.
-    """
-    weights = weight.abs().amax(dim=0)
-    return (limits.clamp(min=1e-5) / weights.clamp(min=1e-5)).sqrt()
-
-
-def to_uint8(rows: Tensor, inverse: Tensor, scratch: Scratch) -> Tensor:
-    """Give `rows * inverse` rounded to integers from -128 to 127, as unsigned numbers with 128 for zero."""
-    import torch
-
-    count, width = rows.shape
-    scaled = scratch.rows("scaled", count, width, torch.float32)
-    torch.addcmul(torch.tensor(_MIDDLE + 0.5), rows, inverse, out=scaled).clamp_(0, 255)
-    integers = scratch.rows("rounded", count, width, torch.uint8)
-    return integers.copy_(scaled)
 
 
 def is_supported() -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
-from fr_reranker_plugin.scoring.forward.bfloat16_product import add_product
+from fr_reranker_plugin.scoring.forward.bfloat16_product import add_product, capabilities
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +62,40 @@ class Float32Linear:
 
         product = self._scratch.rows(self._place, len(rows), len(self._bias), torch.float32)
         return torch.addmm(self._bias, rows, self._weight, out=product)
+
+
+class OneDnnLinear:
+    """A float32 matrix product by oneDNN, with the weight laid out once for this CPU.
+
+    torch's other float32 products are oneMKL's, which chooses its kernels by the vendor of the CPU and reads the weight
+    anew in every product; oneDNN chooses by the instructions that are there.
+
+    :param activation: What is applied to the product before it is stored: `"none"`, or `"gelu"` in its exact form.
+    """
+
+    def __init__(self, affine: Affine, activation: Literal["none", "gelu"] = "none") -> None:
+        import torch
+
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(affine.weight.detach())
+        self._bias, self._activation = affine.bias.detach(), activation
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Multiply `rows`, float32."""
+        import torch
+
+        product = torch.ops.mkldnn._linear_pointwise(
+            rows, self._weight, self._bias, self._activation, [], "none" if self._activation == "gelu" else ""
+        )
+        return cast("Tensor", product)
+
+    @staticmethod
+    def is_available() -> bool:
+        """Whether this build of torch has these products, and this CPU the instructions that they gain from."""
+        import torch
+
+        ops = torch.ops.mkldnn
+        has_ops = hasattr(ops, "_reorder_linear_weight") and hasattr(ops, "_linear_pointwise")
+        return has_ops and torch._C._has_mkldnn and capabilities().get("avx2", False)
 
 
 class SplitLinear:

@@ -6,8 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from fr_reranker_plugin.scoring.forward.encoder import Layer, PackedForward
-from fr_reranker_plugin.scoring.forward.encoder_weights import Affine
-from fr_reranker_plugin.scoring.forward.linear import Float32Linear, Linear, Place, PlainLinear, Scratch, SplitLinear
+from fr_reranker_plugin.scoring.forward.encoder_weights import Affine, gelu_in_place
+from fr_reranker_plugin.scoring.forward.linear import (
+    Float32Linear,
+    Linear,
+    OneDnnLinear,
+    Place,
+    PlainLinear,
+    Scratch,
+    SplitLinear,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,10 +35,16 @@ class Products(Protocol):
 
 
 class FloatProducts:
-    """Products of floating-point numbers, each built by `make`."""
+    """Products of floating-point numbers, each built by `make`.
 
-    def __init__(self, make: Callable[[Affine, Place], Linear]) -> None:
-        self._make = make
+    :param make: Builds one product.
+    :param make_with_gelu: Builds a product that applies GELU itself, where there is one.
+    """
+
+    def __init__(
+        self, make: Callable[[Affine, Place], Linear], make_with_gelu: Callable[[Affine], Linear] | None = None
+    ) -> None:
+        self._make, self._make_with_gelu = make, make_with_gelu
 
     def linear(self, affine: Affine, layer: int, place: Place) -> Linear:  # noqa: ARG002 -- the layers are all alike
         """Build one product."""
@@ -38,7 +52,10 @@ class FloatProducts:
 
     def feed_forward(self, first: Affine, second: Affine, layer: int, activation: Activation) -> Linear:
         """Build two products with an activation between them."""
-        return fed_forward(self, first, second, layer, activation)
+        if self._make_with_gelu is None or activation is not gelu_in_place:
+            return fed_forward(self, first, second, layer, activation)
+        before, after = self._make_with_gelu(first), self.linear(second, layer, "output")
+        return lambda rows: after(before(rows))
 
 
 def fed_forward(products: Products, first: Affine, second: Affine, layer: int, activation: Activation) -> Linear:
@@ -78,6 +95,8 @@ def float_products(device: str, dtype: str) -> FloatProducts:
         return FloatProducts(lambda affine, _: PlainLinear(affine))
     if dtype == "bfloat16":
         return FloatProducts(lambda affine, _: PlainLinear(Affine(affine.weight.bfloat16(), affine.bias.bfloat16())))
+    if OneDnnLinear.is_available():
+        return FloatProducts(lambda affine, _: OneDnnLinear(affine), lambda affine: OneDnnLinear(affine, "gelu"))
     scratch = Scratch()
     return FloatProducts(lambda affine, place: Float32Linear(affine, place, scratch))
 
