@@ -50,7 +50,7 @@ REFUSED = [
     ({"backend": "openvino"}, "optimum"),
     ({"backend": "tensorrt"}, "backend must be one of"),
     ({"device": "gpu"}, "device must be one device like 'cuda:0'"),
-    ({"device": 0}, "device must be a ComponentDevice, a string or None, got int"),
+    ({"device": 0}, "device must be a ComponentDevice, a string, a list of such or None, got int"),
     ({"device": ComponentDevice.from_multiple(DeviceMap({"layer": Device.cpu()}))}, "device must be one device"),
     ({"trust_remote_code": True}, "never run"),
     ({"config_kwargs": {"num_labels": 1}}, "config_kwargs must be None or empty"),
@@ -74,6 +74,13 @@ def test_a_dtype_may_be_given_the_way_transformers_takes_it() -> None:
     assert FrenchCrossEncoderRanker(model_kwargs={"torch_dtype": "bfloat16"}).model_settings().dtype == "bfloat16"
     assert FrenchCrossEncoderRanker(model_kwargs={"dtype": "auto"}, dtype="float32").model_settings().dtype == "float32"
     assert FrenchCrossEncoderRanker(model_kwargs={}).model_settings().dtype == "auto"
+
+
+def test_several_devices_share_one_queue() -> None:
+    ranker = FrenchCrossEncoderRanker(device=["cuda:0", "cuda:1"])
+    assert ranker.model_settings().devices == ("cuda:0", "cuda:1")
+    again = FrenchCrossEncoderRanker.from_dict(ranker.to_dict())
+    assert again.device == ["cuda:0", "cuda:1"]
 
 
 def test_a_device_may_be_given_as_a_string() -> None:

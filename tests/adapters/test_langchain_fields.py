@@ -133,6 +133,12 @@ def test_every_model_field_reaches_the_scorer(adapter):
     assert (made._batch_settings().max_batch_size, made._batch_settings().max_batch_tokens) == (4, 512)
 
 
+def test_several_devices_share_one_queue(adapter):
+    made = adapter(model="mine", device=["cuda:0", "cuda:1"])
+    assert made._model_settings().devices == ("cuda:0", "cuda:1")
+    assert adapter.model_validate(json.loads(made.model_dump_json())).device == ["cuda:0", "cuda:1"]
+
+
 def test_what_is_dumped_as_json_makes_the_same_object_again(adapter):
     first = adapter(model="mine", device="cuda:1", dtype="float16", max_length=256, timeout=2.5, scale_score=False)
     dumped = json.loads(json.dumps(first.model_dump(mode="json")))

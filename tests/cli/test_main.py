@@ -63,6 +63,7 @@ def test_every_command_has_help_with_the_model_options(command: str, run) -> Non
         (["rerank", "   "], "the query must have text"),
         (["rerank", "q", "absent.txt"], "there is no file absent.txt"),
         (["score", "--max-batch-tokens", "0"], "max_batch_tokens must be >= 1, but got 0"),
+        (["info", "--device", "cpu,cuda:0"], "device 'cuda:0' is not here"),
         (["info", "--device", "abacus"], "device must be like 'cpu', 'cuda:0' or 'mps', got 'abacus'"),
         (["demo", "--query-id", "q999"], "there is no question 'q999'; the sample collection has q01 to q67"),
         (["demo", "--question", " "], "a question must have text"),

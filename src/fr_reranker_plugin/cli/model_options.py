@@ -28,7 +28,10 @@ class ModelOptions:
     )
     device: Annotated[
         str | None,
-        typer.Option(help="cpu, cuda, cuda:1 or mps; default: a GPU if there is one.", rich_help_panel="Model"),
+        typer.Option(
+            help="cpu, cuda, cuda:1 or mps, several with commas; default: a GPU if there is one.",
+            rich_help_panel="Model",
+        ),
     ] = None
     dtype: Annotated[
         str,
@@ -54,7 +57,7 @@ class ModelOptions:
         return ModelSettings(
             model=self.model,
             revision=self.revision,
-            device=self.device,
+            device=self.device if self.device is None else self.device.split(","),
             dtype=cast("DType", self.dtype),  # the settings check it
             backend=cast("Backend", self.backend),
             max_length=self.max_length,

@@ -29,6 +29,7 @@ class ModelFields(BaseModel):
     :param model_name: A Hub id, a local folder, or `"embedded"`; `model=` is accepted too.
     :param revision: Commit, tag or branch on the Hub. `None`: the pinned commit for the reference model, else `main`.
     :param device: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`. `None`: the first GPU if there is one, else the CPU.
+        A list like `["cuda:0", "cuda:1"]`: a copy of the model on each, behind one queue.
     :param dtype: Arithmetic of the forward pass. `"auto"`: float16 on CUDA, float32 elsewhere.
     :param backend: What runs the model. `"auto"` is torch.
     :param max_length: Longest pair in tokens, special tokens included; a longer one is cut. `None`: 512, or the model's
@@ -53,7 +54,7 @@ class ModelFields(BaseModel):
 
     model_name: str = Field(default=REFERENCE_MODEL, alias="model")
     revision: str | None = None
-    device: str | None = None
+    device: str | list[str] | None = None
     dtype: DType = "auto"
     backend: Backend = "auto"
     max_length: int | None = Field(default=None, strict=True)

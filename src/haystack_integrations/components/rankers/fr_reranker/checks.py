@@ -19,19 +19,34 @@ _OWN_PARAMETER: Final = {
 """Options of transformers that are parameters of the ranker itself."""
 
 
-def single_device(device: object) -> ComponentDevice | None:
-    """Give the device in Haystack's form; `None` stays `None`, so that a saved pipeline runs on another machine.
+def checked_device(device: object) -> ComponentDevice | list[str] | None:
+    """Give one device in Haystack's form, and several as a list of their names.
 
-    :raises SettingsError: If it is not one device, such as a device map.
+    `None` stays `None`, so that a saved pipeline runs on another machine.
+
+    :raises SettingsError: If it is something else, such as a device map.
     """
+    if isinstance(device, (list, tuple)):
+        return [one.to_torch_str() for one in map(_one_device, device)]
+    return None if device is None else _one_device(device)
+
+
+def device_names(device: ComponentDevice | list[str] | None) -> str | list[str] | None:
+    """Give the device or devices as the core names them."""
+    return device.to_torch_str() if isinstance(device, ComponentDevice) else device
+
+
+def _one_device(device: object) -> ComponentDevice:
     try:
         chosen = ComponentDevice.from_str(device) if isinstance(device, str) else device
         if isinstance(chosen, ComponentDevice):
             chosen.to_torch_str()
     except ValueError as error:
         raise SettingsError(f"device must be one device like 'cuda:0' or 'cpu', got {device!r}: {error}") from None
-    if chosen is not None and not isinstance(chosen, ComponentDevice):
-        raise SettingsError(f"device must be a ComponentDevice, a string or None, got {type(device).__name__}")
+    if not isinstance(chosen, ComponentDevice):
+        raise SettingsError(
+            f"device must be a ComponentDevice, a string, a list of such or None, got {type(device).__name__}"
+        )
     return chosen
 
 

@@ -25,7 +25,7 @@ class RankerParameters:
         self,
         *,
         model: str | Path = REFERENCE_MODEL,
-        device: ComponentDevice | str | None = None,
+        device: ComponentDevice | str | list[str] | None = None,
         token: Secret | None = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False),  # noqa: B008 -- frozen
         top_k: int | None = 10,
         query_prefix: str = "",
@@ -61,7 +61,8 @@ class RankerParameters:
         """Note and check the parameters; nothing is read or loaded.
 
         :param model: A Hub id, a local folder, or `"embedded"` for the small model inside this package.
-        :param device: Where the model runs. `None`: the first GPU if there is one, else the CPU.
+        :param device: Where the model runs. `None`: the first GPU if there is one, else the CPU. A list like
+            `["cuda:0", "cuda:1"]`: a copy of the model on each, behind one queue.
         :param token: Hub token for a private model; read when the model is loaded, never shown or saved.
         :param top_k: Most documents to return; `None` returns all.
         :param query_prefix: Text before the query.
@@ -101,7 +102,7 @@ class RankerParameters:
         if not isinstance(model, (str, Path)):
             raise SettingsError(f"model must be a Hub id, a folder or 'embedded', got {model!r}")
         self.model = str(model)
-        self.device = checks.single_device(device)
+        self.device = checks.checked_device(device)
         self.token = checks.checked_token(token)
         self.top_k = top_k
         self.query_prefix = query_prefix
@@ -140,7 +141,7 @@ class RankerParameters:
         return ModelSettings(
             model=self.model,
             revision=self.revision,
-            device=None if self.device is None else self.device.to_torch_str(),
+            device=checks.device_names(self.device),
             dtype=checks.dtype_of(self.dtype, self.model_kwargs),
             backend=checks.supported_backend(self.backend),
             max_length=checks.max_length_of(self.max_length, self.tokenizer_kwargs),
