@@ -2,11 +2,16 @@
 
 RerankerError
 ├── SettingsError(ValueError)              a value you passed is not allowed
+│   ├── FilterError                        a filter is malformed, or compares what cannot be compared
+│   └── DuplicateDocumentError             a document with this id is there already
 ├── CollectionError(ValueError)            a file is malformed: says path and line
 ├── MissingDependencyError(ImportError)    says which extra to install
 ├── ModelLoadError(RuntimeError)           the checkpoint cannot be found, is not supported or cannot be read
 ├── ScoringError(RuntimeError)             the model failed on a pair; the cause is attached
 ├── DeviceLostError(RuntimeError)          the device answers nothing any more; a new process is needed
+├── IndexFolderError(RuntimeError)         an index folder is missing, damaged, of another model or too new
+├── IndexLockedError(RuntimeError)         another process, or another part of this one, writes to the folder
+├── IndexClosedError(RuntimeError)         the index was used after `close()`
 ├── OverloadedError(RuntimeError)          the queue is full; try again later
 ├── DeadlineExceededError(TimeoutError)    no answer within the time you gave
 └── ScorerClosedError(RuntimeError)        used after `close()`, or after a fork
@@ -21,6 +26,14 @@ class RerankerError(Exception):
 
 class SettingsError(RerankerError, ValueError):
     """A value you passed is not allowed."""
+
+
+class FilterError(SettingsError):
+    """A metadata filter is malformed, or compares values that have no order."""
+
+
+class DuplicateDocumentError(SettingsError):
+    """A document cannot be added because its id is taken; nothing was added."""
 
 
 class CollectionError(RerankerError, ValueError):
@@ -41,6 +54,18 @@ class ScoringError(RerankerError, RuntimeError):
 
 class DeviceLostError(RerankerError, RuntimeError):
     """A device failed in a way that only a new process recovers from; its requests are not answered."""
+
+
+class IndexFolderError(RerankerError, RuntimeError):
+    """An index folder is missing, damaged, made with another model or by a newer version; nothing was changed in it."""
+
+
+class IndexLockedError(RerankerError, RuntimeError):
+    """The folder has a writer already; the message names its process."""
+
+
+class IndexClosedError(RerankerError, RuntimeError):
+    """An index was used after `close()`."""
 
 
 class OverloadedError(RerankerError, RuntimeError):
