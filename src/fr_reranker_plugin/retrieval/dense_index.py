@@ -19,7 +19,7 @@ from fr_reranker_plugin.retrieval.vectors import OptionalVectors, Vectors, check
 from fr_reranker_plugin.scoring.settings import check_whole_number
 
 _PAGE: Final = 1000
-_ADDED_AT_ONCE: Final = 4096
+_ADDED_AT_ONCE: Final = 1024
 """Vectors are added in steps, so that searches get their turn in between."""
 
 
@@ -104,7 +104,7 @@ class DenseIndex:
         """
         rows = check_documents(documents)
         with self._store.changing() as contents, self._store.alone():
-            return contents.database.replace(rows)
+            return contents.replace(rows)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove documents, and tell how many there were."""
@@ -230,9 +230,12 @@ class DenseIndex:
                 raise DuplicateDocumentError(
                     f"the id {min(taken)!r} is taken ({len(taken)} of {len(rows)} are); use upsert to replace documents"
                 )
-            first = contents.vectors.total
             for start in range(0, len(matrix), _ADDED_AT_ONCE):
                 with self._store.alone():
-                    contents.vectors.add(matrix[start : start + _ADDED_AT_ONCE])
+                    contents.append(matrix[start : start + _ADDED_AT_ONCE])
             with self._store.alone():
-                contents.write(rows, has_vector, first)
+                contents.write(rows, has_vector)
+            trained = contents.vectors.trained(contents.exact_vectors)
+            if trained is not None:
+                with self._store.alone():
+                    contents.vectors = trained

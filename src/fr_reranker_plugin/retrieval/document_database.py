@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from fr_reranker_plugin.retrieval.connections import Connections
 from fr_reranker_plugin.retrieval.documents import Row, StoredDocument
 from fr_reranker_plugin.retrieval.filters import Filter, compile_filter
 from fr_reranker_plugin.retrieval.selection import Positions
+from fr_reranker_plugin.retrieval.vectors import Vectors
 
 _SCHEMA: Final = """
 CREATE TABLE documents (
@@ -79,16 +81,16 @@ class DocumentDatabase:
 
     def get(self, ids: Sequence[str]) -> dict[str, StoredDocument]:
         """Give those of the documents that exist, by id."""
-        return {row[0]: _document(*row) for row in self._rows_with(_COLUMNS, "id", ids)}
+        return {row[0]: _document(*row) for row in self._rows(_COLUMNS, "id", ids)}
 
     def at(self, positions: Iterable[int]) -> dict[int, StoredDocument]:
         """Give the documents whose vectors stand at these positions."""
-        rows = self._rows_with(f"position, {_COLUMNS}", "position", sorted(positions))
+        rows = self._rows(f"position, {_COLUMNS}", "position", sorted(positions))
         return {row[0]: _document(*row[1:]) for row in rows}
 
     def places(self, ids: Sequence[str]) -> dict[str, int | None]:
         """Give the position of the vector of each document that exists, `None` for one without a vector."""
-        return dict(self._rows_with("id, position", "id", ids))
+        return dict(self._rows("id, position", "id", ids))
 
     def write(self, rows: Iterable[Row], positions: Iterable[int | None]) -> None:
         """Add documents, or replace those with the same id, which keep their place in the order."""
@@ -110,6 +112,33 @@ class DocumentDatabase:
         with self._connections.one() as connection:
             return connection.executemany("DELETE FROM documents WHERE id = ?", ((id_,) for id_ in ids)).rowcount
 
+    def keep_vectors(self, first: int, vectors: Vectors) -> None:
+        """Store the exact vectors of the positions from `first` on."""
+        blobs = (vector.astype("<f4").tobytes() for vector in vectors)
+        with self._connections.one() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO vectors (position, vector) VALUES (?, ?)", enumerate(blobs, first)
+            )
+
+    def kept_vectors(self, positions: Positions, dimension: int) -> Vectors:
+        """Give the exact vectors at these positions, each of which `keep_vectors` stored."""
+        vectors = np.zeros((len(positions), dimension), dtype=np.float32)
+        row_of = {position: row for row, position in enumerate(positions.tolist())}
+        with self._connections.one() as connection:
+            for position, blob in _rows_with(connection, "vectors", "position, vector", "position", list(row_of)):
+                vectors[row_of[position]] = np.frombuffer(blob, dtype="<f4")
+        return vectors
+
+    def renumber(self, kept: Positions) -> None:
+        """Give the vectors at these positions, ascending, the positions 0, 1, ...; forget the others."""
+        moves = [(new, old) for new, old in enumerate(kept.tolist()) if new != old]
+        with self._connections.one() as connection:
+            connection.execute(
+                "DELETE FROM vectors WHERE position NOT IN (SELECT position FROM documents WHERE position IS NOT NULL)"
+            )
+            for table in ("documents", "vectors"):
+                connection.executemany(f"UPDATE {table} SET position = ? WHERE position = ?", moves)  # noqa: S608
+
     def copy_to(self, path: Path) -> None:
         """Write everything into a new file, without gaps."""
         with self._connections.one() as connection:
@@ -125,12 +154,18 @@ class DocumentDatabase:
         with self._connections.one() as connection:
             return connection.execute(statement, [*parameters, *values]).fetchall()
 
-    def _rows_with(self, columns: str, column: str, values: Sequence[_Value]) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, columns: str, column: str, values: Sequence[_Value]) -> Iterator[tuple[Any, ...]]:
         with self._connections.one() as connection:
-            for some in _chunks(values):
-                marks = ", ".join("?" * len(some))
-                statement = f"SELECT {columns} FROM documents WHERE {column} IN ({marks})"  # noqa: S608 -- parameters
-                yield from connection.execute(statement, some)
+            yield from _rows_with(connection, "documents", columns, column, values)
+
+
+def _rows_with(
+    connection: sqlite3.Connection, table: str, columns: str, column: str, values: Sequence[_Value]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows in which a column has one of many values."""
+    for some in _chunks(values):
+        marks = ", ".join("?" * len(some))
+        yield from connection.execute(f"SELECT {columns} FROM {table} WHERE {column} IN ({marks})", some)  # noqa: S608 -- parameters
 
 
 def _document(id_: str, text: str, metadata: str) -> StoredDocument:

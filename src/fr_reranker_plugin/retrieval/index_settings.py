@@ -23,8 +23,9 @@ class IndexSettings:
     """How an index finds vectors; stored with it and equal for its whole life.
 
     Every kind scores by cosine, computed exactly from the vectors. `"flat"` compares the query with every vector and
-    never misses. `"hnsw"` follows a graph: fast at any size, but the graph costs memory and building it time. `"ivf"`
-    looks into the nearest lists only. `"ivfpq"` does so on compressed vectors, which stay in memory, while the exact
+    never misses. `"hnsw"` follows a graph: fast at any size, but the graph costs memory and building it time, and
+    thousands of equal vectors bar the way to their neighbours: leave copies of a text out. `"ivf"` looks into the
+    nearest lists only. `"ivfpq"` does so on compressed vectors, which stay in memory, while the exact
     ones stay in the database on disk: for tens of millions. The two kinds with lists compare every vector until there
     are enough to train them on (39 per list).
 

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from fr_reranker_plugin.errors import IndexClosedError, IndexFolderError, SettingsError
 from fr_reranker_plugin.retrieval.document_database import DocumentDatabase
@@ -20,6 +20,9 @@ from fr_reranker_plugin.retrieval.index_manifest import Manifest
 from fr_reranker_plugin.retrieval.index_settings import IndexSettings, SearchDevice, check_device
 from fr_reranker_plugin.retrieval.read_write_lock import ReadWriteLock
 from fr_reranker_plugin.retrieval.vector_index import VectorIndex
+
+_DEAD_AT_MOST: Final = 5
+"""A save leaves out the vectors of deleted documents where they are more than one in so many."""
 
 
 class _Held:
@@ -190,9 +193,18 @@ class IndexStore:
         if self._read_only:
             raise SettingsError(f"{self.place} was opened with read_only=True; save a copy into another folder")
         if self._changed:
+            self._compact()
             number = self.manifest.generation + 1
             self.manifest = write_generation(self._folder, number, self.settings, self._held.contents)
             self._changed = False
+
+    def _compact(self) -> None:
+        """Leave out the vectors of deleted documents, once they are many."""
+        contents = self._held.contents
+        if contents.dead * _DEAD_AT_MOST > contents.vectors.total:
+            vectors, positions = contents.compacted()
+            with self.alone():
+                contents.adopt(vectors, positions)
 
     def _save_copy(self, folder: IndexFolder) -> None:
         lock = folder.lock()

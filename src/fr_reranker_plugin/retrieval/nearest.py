@@ -57,7 +57,7 @@ class Nearest:
         """Search, and search on for the queries whose last neighbours might be others, among ever more candidates."""
         found: list[list[Neighbour]] = [[] for _ in queries]
         unsettled = np.arange(len(queries))
-        thorough = self.index.should_be_thorough(selection)
+        thorough = self.index.should_be_thorough(selection, k)
         count = min(available, self.index.candidates_for(k))
         while len(unsettled):
             proposed = self.index.propose(queries[unsettled], count, selection, thorough=thorough)
