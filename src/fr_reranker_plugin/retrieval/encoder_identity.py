@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from fr_reranker_plugin.retrieval.encoder_files import Prefixes
 from fr_reranker_plugin.scoring.settings import check_whole_number
 
 
@@ -31,6 +32,15 @@ class EncoderIdentity:
     def __post_init__(self) -> None:
         check_whole_number("max_length", self.max_length)
         check_whole_number("dimension", self.dimension)
+
+    @property
+    def prefixes(self) -> Prefixes:
+        """What stands before each query and before each passage."""
+        return Prefixes(self.query_prefix, self.passage_prefix)
+
+    def with_prefixes(self, prefixes: Prefixes) -> EncoderIdentity:
+        """Give the identity of the same model with other prefixes."""
+        return replace(self, query_prefix=prefixes.query, passage_prefix=prefixes.passage)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the fields as JSON values."""

@@ -12,7 +12,7 @@ Pair = tuple[str, str]
 
 
 class EncodedPair(NamedTuple):
-    """One pair as the model reads it.
+    """One pair, or for a bi-encoder one text, as the model reads it.
 
     `token_ids` and `type_ids` have one entry per token, special tokens included; `truncated` tells whether text was
     cut to fit the model.
