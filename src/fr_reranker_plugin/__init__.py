@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from fr_reranker_plugin.retrieval.documents import Hit, StoredDocument
     from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
     from fr_reranker_plugin.retrieval.index_settings import IndexSettings
+    from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder, live_encoders
+    from fr_reranker_plugin.retrieval.text_encoder import TextEncoder
     from fr_reranker_plugin.scoring.batching import BatchingScorer
     from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder
     from fr_reranker_plugin.scoring.long_documents import LongDocumentScorer, WindowSettings
@@ -69,9 +71,12 @@ _HOME = {
     "ScorerClosedError": "errors",
     "ScoringError": "errors",
     "SettingsError": "errors",
+    "SharedEncoder": "retrieval.shared_encoder",
     "SharedScorer": "scoring.shared",
     "StoredDocument": "retrieval.documents",
+    "TextEncoder": "retrieval.text_encoder",
     "WindowSettings": "scoring.long_documents",
+    "live_encoders": "retrieval.shared_encoder",
     "live_scorers": "scoring.shared",
     "make_pairs": "scoring.ranking",
     "rank_by_score": "scoring.ranking",
@@ -108,9 +113,12 @@ __all__ = [
     "ScorerClosedError",
     "ScoringError",
     "SettingsError",
+    "SharedEncoder",
     "SharedScorer",
     "StoredDocument",
+    "TextEncoder",
     "WindowSettings",
+    "live_encoders",
     "live_scorers",
     "make_pairs",
     "rank_by_score",

@@ -7,7 +7,7 @@ RerankerError
 ├── CollectionError(ValueError)            a file is malformed: says path and line
 ├── MissingDependencyError(ImportError)    says which extra to install
 ├── ModelLoadError(RuntimeError)           the checkpoint cannot be found, is not supported or cannot be read
-├── ScoringError(RuntimeError)             the model failed on a pair; the cause is attached
+├── ScoringError(RuntimeError)             the model failed on a pair or text; the cause is attached
 ├── DeviceLostError(RuntimeError)          the device answers nothing any more; a new process is needed
 ├── IndexFolderError(RuntimeError)         an index folder is missing, damaged, of another model or too new
 ├── IndexLockedError(RuntimeError)         another process, or another part of this one, writes to the folder
@@ -49,7 +49,7 @@ class ModelLoadError(RerankerError, RuntimeError):
 
 
 class ScoringError(RerankerError, RuntimeError):
-    """The model failed on a pair of this request; `__cause__` holds the model's own error."""
+    """The model failed on a pair or text of this request; `__cause__` holds the model's own error."""
 
 
 class DeviceLostError(RerankerError, RuntimeError):
@@ -69,10 +69,10 @@ class IndexClosedError(RerankerError, RuntimeError):
 
 
 class OverloadedError(RerankerError, RuntimeError):
-    """Too many pairs are waiting already; try again later.
+    """Too many pairs or texts are waiting already; try again later.
 
     :param message: What was full.
-    :param waiting: How many pairs were waiting when this request was refused.
+    :param waiting: How many pairs or texts were waiting when this request was refused.
     :param retry_after: Seconds until there should be room for it, estimated from the measured speed.
     """
 
@@ -87,4 +87,4 @@ class DeadlineExceededError(RerankerError, TimeoutError):
 
 
 class ScorerClosedError(RerankerError, RuntimeError):
-    """The scorer was used after `close()`, or in a forked child of the process that made it."""
+    """The scorer or encoder was used after `close()`, or in a forked child of the process that made it."""
