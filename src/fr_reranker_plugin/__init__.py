@@ -27,9 +27,12 @@ if TYPE_CHECKING:
         ScoringError,
         SettingsError,
     )
+    from fr_reranker_plugin.retrieval.corpus_encoding import encode_corpus
     from fr_reranker_plugin.retrieval.dense_index import DenseIndex
     from fr_reranker_plugin.retrieval.documents import Hit, StoredDocument
+    from fr_reranker_plugin.retrieval.encoded_corpus import EncodedCorpus
     from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
+    from fr_reranker_plugin.retrieval.encoding_stream import encode_stream
     from fr_reranker_plugin.retrieval.index_settings import IndexSettings
     from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder, live_encoders
     from fr_reranker_plugin.retrieval.text_encoder import TextEncoder
@@ -50,6 +53,7 @@ _HOME = {
     "DenseIndex": "retrieval.dense_index",
     "DeviceLostError": "errors",
     "DuplicateDocumentError": "errors",
+    "EncodedCorpus": "retrieval.encoded_corpus",
     "EncoderIdentity": "retrieval.encoder_identity",
     "Engine": "scoring.scorer",
     "FilterError": "errors",
@@ -76,6 +80,8 @@ _HOME = {
     "StoredDocument": "retrieval.documents",
     "TextEncoder": "retrieval.text_encoder",
     "WindowSettings": "scoring.long_documents",
+    "encode_corpus": "retrieval.corpus_encoding",
+    "encode_stream": "retrieval.encoding_stream",
     "live_encoders": "retrieval.shared_encoder",
     "live_scorers": "scoring.shared",
     "make_pairs": "scoring.ranking",
@@ -92,6 +98,7 @@ __all__ = [
     "DenseIndex",
     "DeviceLostError",
     "DuplicateDocumentError",
+    "EncodedCorpus",
     "EncoderIdentity",
     "Engine",
     "FilterError",
@@ -118,6 +125,8 @@ __all__ = [
     "StoredDocument",
     "TextEncoder",
     "WindowSettings",
+    "encode_corpus",
+    "encode_stream",
     "live_encoders",
     "live_scorers",
     "make_pairs",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fr_reranker_plugin.errors import IndexFolderError
+from fr_reranker_plugin.retrieval.durable_files import flush, replace_file
 from fr_reranker_plugin.retrieval.faiss_loading import load_faiss
 from fr_reranker_plugin.retrieval.folder_lock import FolderLock
 from fr_reranker_plugin.retrieval.index_manifest import MANIFEST_NAME, FileRecord, Manifest
@@ -18,7 +19,6 @@ from fr_reranker_plugin.retrieval.index_settings import IndexSettings
 
 _LOCK_NAME: Final = "writer.lock"
 _WORKING_NAME: Final = "working.sqlite"
-_TEMPORARY_MANIFEST: Final = "manifest.json.new"
 _OURS: Final = re.compile(
     r"(?:vectors-\d+\.faiss|documents-\d+\.sqlite(?:-journal)?|working\.sqlite(?:-journal)?|manifest\.json\.new)"
 )
@@ -94,7 +94,7 @@ class IndexFolder:
         for path, write in ((vectors, write_vectors), (documents, write_documents)):
             path.unlink(missing_ok=True)
             write(path)
-            _flush(path)
+            flush(path)
         manifest = Manifest(
             generation=generation,
             documents=counts[0],
@@ -105,7 +105,7 @@ class IndexFolder:
             saved_at=datetime.now(UTC).isoformat(timespec="seconds"),
             saved_with={"fr-reranker-plugin": version("fr-reranker-plugin"), "faiss": str(load_faiss().__version__)},
         )
-        self._replace_manifest(manifest)
+        replace_file(self.path / MANIFEST_NAME, manifest.to_bytes())
         self.clean(manifest, working=True)
         return manifest
 
@@ -120,14 +120,6 @@ class IndexFolder:
             if _OURS.fullmatch(path.name) and path.name not in keep:
                 _remove(path)
 
-    def _replace_manifest(self, manifest: Manifest) -> None:
-        temporary = self.path / _TEMPORARY_MANIFEST
-        temporary.write_bytes(manifest.to_bytes())
-        _flush(temporary)
-        _flush_folder(self.path)
-        temporary.replace(self.path / MANIFEST_NAME)
-        _flush_folder(self.path)
-
 
 def _remove(path: Path) -> None:
     """Remove a file that nothing names any more; Windows keeps it while a reader has it open, so a later save does."""
@@ -136,20 +128,3 @@ def _remove(path: Path) -> None:
     except PermissionError:
         if os.name != "nt":
             raise
-
-
-def _flush(path: Path) -> None:
-    """Wait until the disk has the file."""
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
-
-
-def _flush_folder(path: Path) -> None:
-    """Wait until the disk has the names in the folder; Windows does so by itself."""
-    if os.name == "nt":
-        return
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
