@@ -22,11 +22,11 @@ _FLAGS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
 _GEMM: Final = {"cpu": (2048, ("float32", "bfloat16")), "cuda": (8192, ("float32", "float16", "bfloat16"))}
 
 
-def provenance(argv: list[str]) -> dict[str, Any]:
+def provenance(argv: list[str], *, module: str = "benchmarks.run") -> dict[str, Any]:
     """Give the date, the command and the commit."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "benchmarks.run", *argv]),
+        "command": shlex.join(["python", "-m", module, *argv]),
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--", "src", "benchmarks")),
     }

@@ -13,6 +13,7 @@ from benchmarks.agreement import agreement, by_question, kendall_tau, planned_ef
 from benchmarks.chaos import Chaos
 from benchmarks.concurrency import by_tasks, by_threads
 from benchmarks.contenders import CPU, CUDA, LOCKED, REFERENCE, contenders
+from benchmarks.encoding import OURS, THEIRS, compare, encoders, missed
 from benchmarks.faulty_engine import POISON, FaultyEngine
 from benchmarks.gates import gates, merged
 from benchmarks.models import RANDOM_TINY, checkpoint, tokenizer_of
@@ -303,3 +304,16 @@ def test_a_whole_run_ends_with_a_result_a_table_and_gates(tmp_path, monkeypatch)
     assert findings["efficiency"]["W1"]["ours fp32"] > 0.5
     assert out.with_suffix(".md").is_file()
     assert check([str(out)]) in (0, 1)
+
+
+@LOADED
+def test_encoding_is_compared_on_equal_texts_and_vectors(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = compare(encoders(RANDOM_TINY, "cpu"), ["Où voter ?", "À la mairie.", "Un train."] * 3, count=4, rounds=2)
+    assert {name: len(all_) for name, all_ in found["seconds"].items()} == {OURS: 2, THEIRS: 2}
+    assert found["least_cosine"] >= 0.9999
+
+
+@pytest.mark.parametrize(("ratio", "cosine", "misses"), [(1.5, 0.9999, 0), (1.4, 1.0, 1), (1.4, 0.99, 2)])
+def test_the_gates_of_encoding_name_what_is_missed(ratio, cosine, misses):
+    assert len(missed({"ratio": {"median": ratio}, "least_cosine": cosine})) == misses

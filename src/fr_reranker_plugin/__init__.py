@@ -14,6 +14,11 @@ if TYPE_CHECKING:
         CollectionError,
         DeadlineExceededError,
         DeviceLostError,
+        DuplicateDocumentError,
+        FilterError,
+        IndexClosedError,
+        IndexFolderError,
+        IndexLockedError,
         MissingDependencyError,
         ModelLoadError,
         OverloadedError,
@@ -22,6 +27,15 @@ if TYPE_CHECKING:
         ScoringError,
         SettingsError,
     )
+    from fr_reranker_plugin.retrieval.corpus_encoding import encode_corpus
+    from fr_reranker_plugin.retrieval.dense_index import DenseIndex
+    from fr_reranker_plugin.retrieval.documents import Hit, StoredDocument
+    from fr_reranker_plugin.retrieval.encoded_corpus import EncodedCorpus
+    from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
+    from fr_reranker_plugin.retrieval.encoding_stream import encode_stream
+    from fr_reranker_plugin.retrieval.index_settings import IndexSettings
+    from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder, live_encoders
+    from fr_reranker_plugin.retrieval.text_encoder import TextEncoder
     from fr_reranker_plugin.scoring.batching import BatchingScorer
     from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder
     from fr_reranker_plugin.scoring.long_documents import LongDocumentScorer, WindowSettings
@@ -36,8 +50,18 @@ _HOME = {
     "CollectionError": "errors",
     "CrossEncoder": "scoring.cross_encoder",
     "DeadlineExceededError": "errors",
+    "DenseIndex": "retrieval.dense_index",
     "DeviceLostError": "errors",
+    "DuplicateDocumentError": "errors",
+    "EncodedCorpus": "retrieval.encoded_corpus",
+    "EncoderIdentity": "retrieval.encoder_identity",
     "Engine": "scoring.scorer",
+    "FilterError": "errors",
+    "Hit": "retrieval.documents",
+    "IndexClosedError": "errors",
+    "IndexFolderError": "errors",
+    "IndexLockedError": "errors",
+    "IndexSettings": "retrieval.index_settings",
     "Logits": "scoring.scorer",
     "LongDocumentScorer": "scoring.long_documents",
     "MissingDependencyError": "errors",
@@ -51,8 +75,14 @@ _HOME = {
     "ScorerClosedError": "errors",
     "ScoringError": "errors",
     "SettingsError": "errors",
+    "SharedEncoder": "retrieval.shared_encoder",
     "SharedScorer": "scoring.shared",
+    "StoredDocument": "retrieval.documents",
+    "TextEncoder": "retrieval.text_encoder",
     "WindowSettings": "scoring.long_documents",
+    "encode_corpus": "retrieval.corpus_encoding",
+    "encode_stream": "retrieval.encoding_stream",
+    "live_encoders": "retrieval.shared_encoder",
     "live_scorers": "scoring.shared",
     "make_pairs": "scoring.ranking",
     "rank_by_score": "scoring.ranking",
@@ -65,8 +95,18 @@ __all__ = [
     "CollectionError",
     "CrossEncoder",
     "DeadlineExceededError",
+    "DenseIndex",
     "DeviceLostError",
+    "DuplicateDocumentError",
+    "EncodedCorpus",
+    "EncoderIdentity",
     "Engine",
+    "FilterError",
+    "Hit",
+    "IndexClosedError",
+    "IndexFolderError",
+    "IndexLockedError",
+    "IndexSettings",
     "Logits",
     "LongDocumentScorer",
     "MissingDependencyError",
@@ -80,8 +120,14 @@ __all__ = [
     "ScorerClosedError",
     "ScoringError",
     "SettingsError",
+    "SharedEncoder",
     "SharedScorer",
+    "StoredDocument",
+    "TextEncoder",
     "WindowSettings",
+    "encode_corpus",
+    "encode_stream",
+    "live_encoders",
     "live_scorers",
     "make_pairs",
     "rank_by_score",

@@ -2,11 +2,16 @@
 
 RerankerError
 ├── SettingsError(ValueError)              a value you passed is not allowed
+│   ├── FilterError                        a filter is malformed, or compares what cannot be compared
+│   └── DuplicateDocumentError             a document with this id is there already
 ├── CollectionError(ValueError)            a file is malformed: says path and line
 ├── MissingDependencyError(ImportError)    says which extra to install
 ├── ModelLoadError(RuntimeError)           the checkpoint cannot be found, is not supported or cannot be read
-├── ScoringError(RuntimeError)             the model failed on a pair; the cause is attached
+├── ScoringError(RuntimeError)             the model failed on a pair or text; the cause is attached
 ├── DeviceLostError(RuntimeError)          the device answers nothing any more; a new process is needed
+├── IndexFolderError(RuntimeError)         an index folder is missing, damaged, of another model or too new
+├── IndexLockedError(RuntimeError)         another process, or another part of this one, writes to the folder
+├── IndexClosedError(RuntimeError)         the index was used after `close()`
 ├── OverloadedError(RuntimeError)          the queue is full; try again later
 ├── DeadlineExceededError(TimeoutError)    no answer within the time you gave
 └── ScorerClosedError(RuntimeError)        used after `close()`, or after a fork
@@ -23,6 +28,14 @@ class SettingsError(RerankerError, ValueError):
     """A value you passed is not allowed."""
 
 
+class FilterError(SettingsError):
+    """A metadata filter is malformed, or compares values that have no order."""
+
+
+class DuplicateDocumentError(SettingsError):
+    """A document cannot be added because its id is taken; nothing was added."""
+
+
 class CollectionError(RerankerError, ValueError):
     """A file of a collection, a run or a list of passages is malformed."""
 
@@ -36,18 +49,30 @@ class ModelLoadError(RerankerError, RuntimeError):
 
 
 class ScoringError(RerankerError, RuntimeError):
-    """The model failed on a pair of this request; `__cause__` holds the model's own error."""
+    """The model failed on a pair or text of this request; `__cause__` holds the model's own error."""
 
 
 class DeviceLostError(RerankerError, RuntimeError):
     """A device failed in a way that only a new process recovers from; its requests are not answered."""
 
 
+class IndexFolderError(RerankerError, RuntimeError):
+    """An index folder is missing, damaged, made with another model or by a newer version; nothing was changed in it."""
+
+
+class IndexLockedError(RerankerError, RuntimeError):
+    """The folder has a writer already; the message names its process."""
+
+
+class IndexClosedError(RerankerError, RuntimeError):
+    """An index was used after `close()`."""
+
+
 class OverloadedError(RerankerError, RuntimeError):
-    """Too many pairs are waiting already; try again later.
+    """Too many pairs or texts are waiting already; try again later.
 
     :param message: What was full.
-    :param waiting: How many pairs were waiting when this request was refused.
+    :param waiting: How many pairs or texts were waiting when this request was refused.
     :param retry_after: Seconds until there should be room for it, estimated from the measured speed.
     """
 
@@ -62,4 +87,4 @@ class DeadlineExceededError(RerankerError, TimeoutError):
 
 
 class ScorerClosedError(RerankerError, RuntimeError):
-    """The scorer was used after `close()`, or in a forked child of the process that made it."""
+    """The scorer or encoder was used after `close()`, or in a forked child of the process that made it."""

@@ -1,19 +1,23 @@
 """The bi-encoder gives the vectors that sentence-transformers gives, in order, from any number of threads."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from transformers import AutoConfig, ElectraConfig, ElectraModel
 
 from checkpoints import FAMILIES, SENTENCES
 from encoders import E5_PROMPTS, build_bi_encoder, write_json, write_modules
-from fr_reranker_plugin import ModelLoadError, ModelSettings, SettingsError
+from fr_reranker_plugin import EncoderIdentity, ModelLoadError, ModelSettings, SettingsError
 from fr_reranker_plugin.retrieval.text_encoder import TextEncoder, length_sorted_batches
+from fr_reranker_plugin.scoring.forward import int8
 
 TEXTS = [*SENTENCES, "", "   ", "court", "L'été 👨‍👩‍👧 à Orléans\nsur deux lignes", " ".join(SENTENCES * 20)]
 CLOSE = 1e-5
@@ -68,6 +72,62 @@ def test_a_module_that_is_not_implemented_is_refused_by_name(tmp_path: Path) -> 
         load(folder)
 
 
+def test_a_family_we_do_not_know_is_read_through_transformers_with_the_same_vectors(tmp_path: Path) -> None:
+    folder = build_bi_encoder(tmp_path / "electra", pooling={"pooling_mode": "mean"})
+    config = ElectraConfig(
+        vocab_size=AutoConfig.from_pretrained(folder).vocab_size, embedding_size=16, hidden_size=32,
+        num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, pad_token_id=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    ElectraModel(config).save_pretrained(folder)
+    theirs = SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
+    assert np.abs(load(folder).encode(TEXTS) - theirs).max() <= CLOSE
+    if int8.is_supported():
+        with pytest.raises(SettingsError, match=r"dtype 'int8' is for the families .*, not 'electra'; use 'float32'"):
+            TextEncoder.load(ModelSettings(model=str(folder), device="cpu", dtype="int8"))
+
+
+def test_a_model_that_our_forward_pass_gets_wrong_is_read_through_transformers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = build_bi_encoder(tmp_path / "scaled", "bert", pooling={"pooling_mode": "mean"})
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**config, "is_decoder": True})  # each token then reads those before it only
+    theirs = SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
+    encoder = load(folder)
+    assert "its batches are padded" in caplog.text
+    assert np.abs(encoder.encode(TEXTS) - theirs).max() <= CLOSE
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_the_embedded_encoder_stays_close_in_less_precision(dtype: str) -> None:
+    if dtype == "int8" and not int8.is_supported():
+        pytest.skip("needs a CPU with VNNI")
+    exact = TextEncoder.load(ModelSettings(model="embedded", device="cpu")).encode_passages(SENTENCES)
+    rounded = TextEncoder.load(ModelSettings(model="embedded", device="cpu", dtype=dtype)).encode_passages(SENTENCES)
+    cosines = (exact * rounded).sum(axis=1)
+    assert cosines.min() >= 0.99
+    assert cosines.max() < 1 - 1e-7
+
+
+def test_the_onnx_backend_is_refused(plain_folder: Path) -> None:
+    with pytest.raises(SettingsError, match="backend 'onnx' is for cross-encoders"):
+        TextEncoder.load(ModelSettings(model=str(plain_folder), backend="onnx"))
+
+
+def test_the_identity_tells_what_makes_vectors_comparable(tmp_path: Path) -> None:
+    folder = build_bi_encoder(tmp_path / "named", prompts=E5_PROMPTS, max_seq_length=24)
+    found = load(folder, query_prefix="q> ").identity
+    assert found == EncoderIdentity(
+        model=str(folder), max_length=24, query_prefix="q> ", passage_prefix="passage: ", dimension=32
+    )
+
+
+def test_a_snapshot_of_the_hub_is_known_by_its_commit(tmp_path: Path) -> None:
+    folder = build_bi_encoder(tmp_path / "snapshots" / "0123abc")
+    assert load(folder).identity.revision == "0123abc"
+
+
 def test_every_vector_has_length_one(plain: TextEncoder) -> None:
     vectors = plain.encode(TEXTS)
     assert vectors.dtype == np.float32
@@ -88,12 +148,13 @@ def test_the_order_is_that_of_the_texts_whatever_the_batches(plain_folder: Path,
     assert np.abs(together - backwards).max() <= CLOSE
 
 
-@given(lengths=st.lists(st.integers(1, 600)), budget=st.integers(1, 2000))
-def test_batches_hold_every_text_once_within_the_budget(lengths: list[int], budget: int) -> None:
-    batches = list(length_sorted_batches(lengths, budget))
+@given(lengths=st.lists(st.integers(1, 600)), budget=st.integers(1, 2000), pads=st.booleans())
+def test_batches_hold_every_text_once_within_the_budget(lengths: list[int], budget: int, pads: bool) -> None:
+    batches = list(length_sorted_batches(lengths, budget, pads=pads))
     assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
     for batch in batches:
-        assert len(batch) == 1 or max(lengths[place] for place in batch) * len(batch) <= budget
+        tokens = [lengths[place] for place in batch]
+        assert len(batch) == 1 or (max(tokens) * len(tokens) if pads else sum(tokens)) <= budget
 
 
 def test_threads_get_the_vectors_of_their_own_texts(plain: TextEncoder) -> None:

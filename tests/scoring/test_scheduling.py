@@ -202,7 +202,7 @@ def test_a_request_that_left_is_not_counted_when_its_pair_is_taken_for_another()
     leaving.join(known)
     staying.join(known)
     schedule = schedule_of(leaving, staying)
-    assert [slot.pair for slot in leaving.leave()] == [("q", "b")]
+    assert [slot.item for slot in leaving.leave()] == [("q", "b")]
     assert schedule.waiting("interactive") == (1, 5)
     assert len(schedule.take_batch(Limits(100))) == 1
     assert schedule.waiting("interactive") == (0, 0)

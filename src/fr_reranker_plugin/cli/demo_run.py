@@ -15,7 +15,8 @@ from fr_reranker_plugin.cli.model_options import ModelOptions
 from fr_reranker_plugin.cli.scoring import in_parts, opened_scorer, score_candidates, silence_libraries
 from fr_reranker_plugin.collections import Collection
 from fr_reranker_plugin.retrieval.exact_search import top_passages
-from fr_reranker_plugin.retrieval.text_encoder import TextEncoder, Vectors
+from fr_reranker_plugin.retrieval.text_encoder import TextEncoder
+from fr_reranker_plugin.retrieval.vectors import Vectors
 from fr_reranker_plugin.scoring.ranking import Candidates
 from fr_reranker_plugin.scoring.scorer import Scorer
 

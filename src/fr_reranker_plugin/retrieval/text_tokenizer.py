@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from fr_reranker_plugin.errors import ModelLoadError
+from fr_reranker_plugin.scoring.scorer import EncodedPair
 from fr_reranker_plugin.scoring.tokenization import allowed_length, encodable, position_limit, private_copy
 
 if TYPE_CHECKING:
@@ -47,9 +48,12 @@ class TextTokenizer:
         length = allowed_length(max_length, limit=limit)
         return cls(tokenizer, max_length=min(length, meant_for or length) if max_length is None else length)
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Give the token ids of each text, special tokens included, in order.
+    def encode(self, texts: Sequence[str]) -> list[EncodedPair]:
+        """Give the token ids of each text, special tokens included, in order; the type ids are all 0.
 
         Half characters (lone surrogates, from broken files) become question marks; UTF-8 has no place for them.
         """
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast([encodable(text) for text in texts])]
+        return [
+            EncodedPair(ids := encoding.ids, [0] * len(ids), len(ids) == self.max_length and bool(encoding.overflowing))
+            for encoding in self._tokenizer.encode_batch_fast([encodable(text) for text in texts])
+        ]

@@ -1,4 +1,4 @@
-"""One call of `score`: its slices in the queue, and what becomes of them when it ends."""
+"""One call of a batcher: its slices in the queue, and what becomes of them when it ends."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Final, NamedTuple, Self
 from fr_reranker_plugin.errors import DeadlineExceededError
 from fr_reranker_plugin.scoring.request_queue import RequestQueue
 from fr_reranker_plugin.scoring.requests import Request
-from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
+from fr_reranker_plugin.scoring.scorer import EncodedPair, Item
 from fr_reranker_plugin.scoring.settings import Priority, check_priority
 
 
 class Slice(NamedTuple):
     """A part of what one caller asks, and where it begins."""
 
-    pairs: Sequence[Pair]
+    items: Sequence[Item]
     first_position: int
 
 
@@ -26,17 +26,17 @@ class Call:
     """What one caller has in the queue; on leaving, whatever of it is not answered is withdrawn.
 
     :param queue: Where its requests go.
-    :param pairs: How many pairs it is about, for the message when it is late.
+    :param items: How many pairs or texts it is about, for the message when it is late.
     :param timeout: Seconds from now until the answer is of no use; `None`: it always is.
     :param priority: Whether someone waits for it.
     :raises DeadlineExceededError: On leaving, in place of any `TimeoutError`.
     :raises SettingsError: If there is no such priority.
     """
 
-    def __init__(self, queue: RequestQueue, *, pairs: int, timeout: float | None, priority: Priority) -> None:
+    def __init__(self, queue: RequestQueue, *, items: int, timeout: float | None, priority: Priority) -> None:
         self.requests: Final[deque[Request]] = deque()
         self._queue = queue
-        self._pairs = pairs
+        self._items = items
         self._timeout = timeout
         self._priority = check_priority(priority)
         self._began_at = monotonic()
@@ -48,7 +48,7 @@ class Call:
         :raises OverloadedError: If there is no room for the first one; the others belong to a request that is in.
         """
         request = Request(
-            part.pairs,
+            part.items,
             encoded,
             priority=self._priority,
             deadline=self._deadline,
@@ -73,10 +73,12 @@ class Call:
         for request in self.requests:
             self._queue.withdraw(request, expired=late)
         if late:
-            raise DeadlineExceededError(f"no answer within {self._timeout} s for {self._pairs} pairs") from None
+            raise DeadlineExceededError(
+                f"no answer within {self._timeout} s for {self._items} {self._queue.work.items}"
+            ) from None
 
 
-def slices(pairs: Sequence[Pair], size: int) -> Iterator[Slice]:
+def slices(items: Sequence[Item], size: int) -> Iterator[Slice]:
     """Cut a request into the slices that enter the queue, one by one, so that only two are held as tokens."""
-    for start in range(0, len(pairs), size):
-        yield Slice(pairs[start : start + size], start)
+    for start in range(0, len(items), size):
+        yield Slice(items[start : start + size], start)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from fr_reranker_plugin.errors import ModelLoadError
 from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
-from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch
+from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch, arrival
 from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_settings
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
 from fr_reranker_plugin.scoring.settings import ModelSettings
@@ -120,7 +120,7 @@ class CrossEncoder:
         with torch.inference_mode():
             packed = PackedBatch.of([batch[place] for place in order], self._numbering, self._device)
             logits = self._forward(packed).to("cpu", non_blocking=True)
-        arrived = self._arrival()
+        arrived = arrival(self._device)
 
         def collect() -> list[float]:
             arrived()
@@ -128,16 +128,6 @@ class CrossEncoder:
             return [by_place[place] for place in range(len(batch))]
 
         return collect
-
-    def _arrival(self) -> Callable[[], object]:
-        """Mark what the GPU has been given so far; the function that is returned waits until it is done."""
-        import torch
-
-        if self._device.type != "cuda":
-            return lambda: None
-        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-        event.record(torch.cuda.current_stream(self._device))
-        return event.synchronize
 
 
 def _reference_logit(model: PreTrainedModel, tokenizer: PairTokenizer) -> float:

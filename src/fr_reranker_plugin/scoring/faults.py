@@ -6,7 +6,6 @@ import traceback
 from typing import Final
 
 from fr_reranker_plugin.errors import DeviceLostError, ScoringError
-from fr_reranker_plugin.scoring.scorer import Pair
 
 _OUT_OF_MEMORY_TYPES: Final = frozenset({"OutOfMemoryError", "MemoryError"})
 
@@ -77,13 +76,15 @@ def release(error: BaseException) -> None:
         cause = cause.__cause__ or cause.__context__
 
 
-def scoring_error(pair: Pair, position: int, tokens: int, cause: BaseException) -> ScoringError:
-    """Tell a caller which of its pairs the model failed on."""
-    query, passage = pair
-    shown = f"pair {position} ({query[:60]!r}, {passage[:60]!r})"
+def scoring_error(shown: str, tokens: int, cause: BaseException) -> ScoringError:
+    """Tell a caller what the model failed on.
+
+    :param shown: The pair or text, as a message shows it.
+    :param tokens: Its length.
+    """
     if is_out_of_memory(cause):
         message = (
-            f"out of memory on {shown}, {tokens} tokens, scored alone: choose a smaller max_length, "
+            f"out of memory on {shown}, {tokens} tokens, computed alone: choose a smaller max_length, "
             f"a device with more memory or a smaller dtype ({type(cause).__name__}: {cause})"
         )
     else:

@@ -30,7 +30,7 @@ class Latencies(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Counters of one scorer since it was made, and what waits now.
+    """Counters of one scorer since it was made, and what waits now. Of an encoder, a "pair" is a text.
 
     :param waiting_pairs: Pairs that are in no batch yet; a pair that several requests wait for counts in each.
     :param waiting_tokens: Their tokens.

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from fr_reranker_plugin.errors import OverloadedError, RerankerError
 from fr_reranker_plugin.scoring.faults import scoring_error
 from fr_reranker_plugin.scoring.metrics import Metrics, Rate
-from fr_reranker_plugin.scoring.ranking import not_finite
 from fr_reranker_plugin.scoring.requests import Request, Slot
 from fr_reranker_plugin.scoring.scheduling import Limits, Schedule, Waiting
-from fr_reranker_plugin.scoring.scorer import Pair
+from fr_reranker_plugin.scoring.scorer import Item
 from fr_reranker_plugin.scoring.settings import Priority
+from fr_reranker_plugin.scoring.work import Work
 
 _SOONEST_RETRY: Final = 0.05
 
@@ -24,18 +23,20 @@ _SOONEST_RETRY: Final = 0.05
 class RequestQueue:
     """Requests come in, batches go out, and every request is answered once.
 
-    A pair that several requests ask for while it waits or is computed is computed once.
+    A pair (or text: see `Work`) that several requests ask for while it waits or is computed is computed once.
 
     :param most_pairs: Pairs that may wait of one priority; bulk requests must find room beside the interactive ones.
     :param metrics: Where to count.
+    :param work: What is asked.
     """
 
-    def __init__(self, most_pairs: int, metrics: Metrics) -> None:
+    def __init__(self, most_pairs: int, metrics: Metrics, work: Work) -> None:
+        self.work: Final = work
         self._most_pairs = most_pairs
         self._metrics = metrics
         self._changed = threading.Condition()
         self._schedule = Schedule()
-        self._known: dict[Pair, Slot] = {}
+        self._known: dict[Item, Slot] = {}
         self._refusal: Callable[[], RerankerError] | None = None
         self.rates: list[Rate] = []
 
@@ -89,25 +90,28 @@ class RequestQueue:
                 self._changed.notify()  # there may be more than one engine's worth
             return batch
 
-    def answer(self, batch: Sequence[Slot], logits: Sequence[float]) -> None:
-        """Give everyone who asked the logits of `batch`; a logit that is not finite is an error of its pair."""
-        bad = [(slot, logit) for slot, logit in zip(batch, logits, strict=True) if not math.isfinite(logit)]
+    def answer(self, batch: Sequence[Slot], answers: Collection[Any]) -> None:
+        """Give everyone who asked the answers for `batch`; one that is not finite is an error of its pair."""
+        finite = [self.work.is_finite(answer) for answer in answers]
         complete: list[Request] = []
         with self._changed:
             self._forget(batch)
-            for slot, logit in zip(batch, logits, strict=True):
-                if math.isfinite(logit):
-                    complete += [request for request, position in slot.askers if request.note(position, logit)]
+            for slot, answer, good in zip(batch, answers, finite, strict=True):
+                if good:
+                    complete += [request for request, position in slot.askers if request.note(position, answer)]
         for request in complete:
             request.answer()
-        for slot, logit in bad:
-            self._answer_with([slot], partial(_not_finite, logit))
+        for slot, answer, good in zip(batch, answers, finite, strict=True):
+            if not good:
+                self._answer_with([slot], partial(self._not_finite, answer))
 
     def fail(self, slot: Slot, cause: BaseException) -> None:
         """Tell everyone who asked for this pair that the model failed on it."""
         with self._changed:
             self._forget([slot])
-        self._answer_with([slot], lambda slot, place: scoring_error(slot.pair, place, slot.length, cause))
+        self._answer_with(
+            [slot], lambda slot, place: scoring_error(self.work.shown(slot.item, place), slot.length, cause)
+        )
 
     def give_up(self, batch: Sequence[Slot], error: Callable[[], RerankerError]) -> None:
         """Tell everyone who asked for these pairs that nobody can compute them."""
@@ -165,7 +169,7 @@ class RequestQueue:
         tokens = sum(one.tokens for one in waiting) * min(1.0, too_many / pairs)
         speed = sum(rate.tokens_per_second for rate in self.rates)
         retry_after = max(_SOONEST_RETRY, tokens / speed) if speed else 1.0
-        message = f"{pairs} pairs are already waiting; try again in {retry_after:.2g} s"
+        message = f"{pairs} {self.work.items} are already waiting; try again in {retry_after:.2g} s"
         raise OverloadedError(message, waiting=pairs, retry_after=retry_after)
 
     def _count_queue_time(self, batch: list[Slot], now: float) -> None:
@@ -181,7 +185,7 @@ class RequestQueue:
 
     def _forget(self, slots: Iterable[Slot]) -> None:
         for slot in slots:
-            self._known.pop(slot.pair, None)
+            self._known.pop(slot.item, None)
 
     def _answer_with(self, slots: Sequence[Slot], error: Callable[[Slot, int], RerankerError]) -> None:
         """Fail everyone who asked for these slots, which are forgotten already, so that nobody else can."""
@@ -195,6 +199,5 @@ class RequestQueue:
             for request in failed:
                 self._drop(request)
 
-
-def _not_finite(logit: float, slot: Slot, _: int) -> RerankerError:
-    return not_finite(slot.pair, logit)
+    def _not_finite(self, answer: Any, slot: Slot, _: int) -> RerankerError:  # noqa: ANN401 -- of this work
+        return self.work.not_finite(slot.item, answer)

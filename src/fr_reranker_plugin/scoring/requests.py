@@ -1,4 +1,4 @@
-"""What waits: the distinct pairs, and the requests that asked for them."""
+"""What waits: the distinct items (pairs, or texts), and the requests that asked for them."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-from fr_reranker_plugin.scoring.scorer import EncodedPair, Logits, Pair
+from fr_reranker_plugin.scoring.scorer import Answers, EncodedPair, Item
 from fr_reranker_plugin.scoring.settings import Priority
+from fr_reranker_plugin.scoring.work import as_key
 
 
 class Slot:
-    """One distinct pair: the unit that is batched, computed once, and answered to everyone who asked for it.
+    """One distinct item: the unit that is batched, computed once, and answered to everyone who asked for it.
 
     It may wait in several requests at the same time; the most urgent of them takes it into a batch.
 
-    :param pair: The two texts.
-    :param encoded: The same pair as the model reads it.
+    :param item: The pair, or the text.
+    :param encoded: The same as the model reads it.
     """
 
-    __slots__ = ("askers", "encoded", "length", "pair", "taken", "wanted")
+    __slots__ = ("askers", "encoded", "item", "length", "taken", "wanted")
 
-    def __init__(self, pair: Pair, encoded: EncodedPair) -> None:
-        self.pair: Final = pair
+    def __init__(self, item: Item, encoded: EncodedPair) -> None:
+        self.item: Final = item
         self.encoded: Final = encoded
         self.length: Final = len(encoded.token_ids) or 1
         self.askers: list[tuple[Request, int]] = []
@@ -33,7 +34,7 @@ class Slot:
         self.taken = False
 
     def ask(self, request: Request, position: int) -> None:
-        """Note that `request` wants the logit for its pair at `position`."""
+        """Note that `request` wants the answer for its item at `position`."""
         self.askers.append((request, position))
         self.wanted += 1
 
@@ -63,48 +64,48 @@ class Line:
 
 
 class Request:
-    """The pairs of one caller, and the promise of their logits.
+    """The items of one caller, pairs or texts, and the promise of their answers.
 
-    :param pairs: What is asked. A pair that stands there twice is scored once.
-    :param encoded: The same pairs as the model reads them.
+    :param items: What is asked. An item that stands there twice is computed once.
+    :param encoded: The same items as the model reads them.
     :param priority: Whether someone waits for it.
     :param deadline: When the answer is of no use any more, on the monotonic clock, in seconds.
-    :param first_position: Where `pairs` begin in what the caller asked, for error messages.
+    :param first_position: Where `items` begin in what the caller asked, for error messages.
     """
 
     def __init__(
         self,
-        pairs: Sequence[Pair],
+        items: Sequence[Item],
         encoded: Sequence[EncodedPair],
         *,
         priority: Priority = "interactive",
         deadline: float = math.inf,
         first_position: int = 0,
     ) -> None:
-        self.future: Future[Logits] = Future()
+        self.future: Future[Answers[Any]] = Future()
         self.priority: Final = priority
         self.deadline: Final = deadline
         self.line = Line()
         self.entered_at = 0.0
         self._first_position = first_position
-        self._truncated = [position for position, pair in enumerate(encoded) if pair.truncated]
-        self._logits = [0.0] * len(encoded)
+        self._truncated = [position for position, item in enumerate(encoded) if item.truncated]
+        self._answers: list[Any] = [None] * len(encoded)
         self._repeats: list[tuple[int, int]] = []
-        self._slots = self._distinct(pairs, encoded)
+        self._slots = self._distinct(items, encoded)
         self._slots.sort(key=_length)
         self._lengths = [slot.length for slot in self._slots]
         self._unanswered = self.waiting = len(self._slots)
         self.waiting_tokens = self.urgency = sum(self._lengths)
 
-    def _distinct(self, pairs: Sequence[Pair], encoded: Sequence[EncodedPair]) -> list[Slot]:
-        first: dict[Pair, int] = {}
+    def _distinct(self, items: Sequence[Item], encoded: Sequence[EncodedPair]) -> list[Slot]:
+        first: dict[Item, int] = {}
         slots: list[Slot] = []
-        for position, (query, passage) in enumerate(pairs):
-            known = first.setdefault((query, passage), position)
+        for position, item in enumerate(map(as_key, items)):
+            known = first.setdefault(item, position)
             if known != position:
                 self._repeats.append((position, known))
                 continue
-            slots.append(Slot((query, passage), encoded[position]))
+            slots.append(Slot(item, encoded[position]))
             slots[-1].ask(self, position)
         return slots
 
@@ -113,7 +114,7 @@ class Request:
         """How many of the pairs stand in the request before."""
         return len(self._repeats)
 
-    def join(self, known: dict[Pair, Slot]) -> int:
+    def join(self, known: dict[Item, Slot]) -> int:
         """Wait for the pairs that are already waiting or being scored together with those who asked before.
 
         :param known: Every slot that is waiting or being scored; the new ones are added.
@@ -121,7 +122,7 @@ class Request:
         """
         joined = 0
         for place, own in enumerate(self._slots):
-            slot = known.setdefault(own.pair, own)
+            slot = known.setdefault(own.item, own)
             if slot is own:
                 continue
             joined += 1
@@ -173,18 +174,18 @@ class Request:
         """Whether the caller still waits: neither answered nor cancelled."""
         return not self.future.done()
 
-    def note(self, position: int, logit: float) -> bool:
-        """Note one logit; true with the last one."""
-        self._logits[position] = logit
+    def note(self, position: int, answer: Any) -> bool:  # noqa: ANN401 -- what the model says of an item
+        """Note one answer; true with the last one."""
+        self._answers[position] = answer
         self._unanswered -= 1
         return not self._unanswered
 
     def answer(self) -> None:
-        """Answer the caller; every logit has been noted."""
+        """Answer the caller; every item's answer has been noted."""
         for position, first in self._repeats:
-            self._logits[position] = self._logits[first]
+            self._answers[position] = self._answers[first]
         with suppress(InvalidStateError):  # the caller may cancel at this very moment
-            self.future.set_result(Logits(self._logits, truncated=self._truncated))
+            self.future.set_result(Answers(self._answers, truncated=self._truncated))
 
     def fail(self, error: BaseException) -> None:
         """Answer the caller with an error, unless there is an answer already."""

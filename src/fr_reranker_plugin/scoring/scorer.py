@@ -1,18 +1,23 @@
-"""The two protocols that everything hangs on, and the two values that pass between them."""
+"""The protocols that everything hangs on, and the values that pass between them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 from fr_reranker_plugin.scoring.settings import Priority
 
 Pair = tuple[str, str]
 """A query and a passage."""
 
+Item = Pair | str
+"""What a model is asked: a pair for a cross-encoder, a text for a bi-encoder."""
+
+Answer = TypeVar("Answer")
+
 
 class EncodedPair(NamedTuple):
-    """One pair as the model reads it.
+    """One pair, or for a bi-encoder one text, as the model reads it.
 
     `token_ids` and `type_ids` have one entry per token, special tokens included; `truncated` tells whether text was
     cut to fit the model.
@@ -23,26 +28,30 @@ class EncodedPair(NamedTuple):
     truncated: bool
 
 
-class Logits(list[float]):
-    """One raw logit per pair, in the order of the pairs.
+class Answers(list[Answer]):
+    """What a model says of each item, in the order of the items.
 
-    :param logits: The logits.
-    :param truncated: Positions of the pairs whose text was cut to the model's length.
+    :param answers: One for each item.
+    :param truncated: Positions of the items whose text was cut to the model's length.
     """
 
-    def __init__(self, logits: Iterable[float] = (), *, truncated: Sequence[int] = ()) -> None:
-        super().__init__(logits)
+    def __init__(self, answers: Iterable[Answer] = (), *, truncated: Sequence[int] = ()) -> None:
+        super().__init__(answers)
         self.truncated = tuple(truncated)
 
     @classmethod
-    def joined(cls, parts: Sequence[Logits]) -> Self:
-        """Put the logits of consecutive parts of one request together again."""
+    def joined(cls, parts: Sequence[Answers[Answer]]) -> Self:
+        """Put the answers to consecutive parts of one request together again."""
         truncated: list[int] = []
-        logits: list[float] = []
+        answers: list[Answer] = []
         for part in parts:
-            truncated += [len(logits) + position for position in part.truncated]
-            logits += part
-        return cls(logits, truncated=truncated)
+            truncated += [len(answers) + position for position in part.truncated]
+            answers += part
+        return cls(answers, truncated=truncated)
+
+
+class Logits(Answers[float]):
+    """One raw logit per pair, in the order of the pairs; see `Answers`."""
 
 
 @runtime_checkable
@@ -67,8 +76,8 @@ class Scorer(Protocol):
         """Score `pairs` without blocking the event loop."""
 
 
-class Engine(Protocol):
-    """A loaded model on one device: what a thread of `BatchingScorer` drives.
+class BatchEngine(Protocol):
+    """A loaded model on one device: what a thread of a `Batcher` drives.
 
     `encode` may be called from several threads at once; `launch`, and what it returns, from one thread only.
     """
@@ -79,9 +88,19 @@ class Engine(Protocol):
 
     @property
     def depth(self) -> int:
-        """How many batches may be under way: 2 where `launch` returns before the logits are there, else 1."""
+        """How many batches may be under way: 2 where `launch` returns before the answers are there, else 1."""
 
-    def encode(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
+    def encode(self, items: Any, /) -> list[EncodedPair]:  # noqa: ANN401 -- pairs or texts
+        """Tokenise a sequence of items, one result each, in order."""
+
+    def launch(self, batch: Sequence[EncodedPair]) -> Callable[[], Collection[Any]]:
+        """Start one pass through the model; the function that is returned waits for it and gives the answers."""
+
+
+class Engine(BatchEngine, Protocol):
+    """A loaded cross-encoder: the engine of a `BatchingScorer`."""
+
+    def encode(self, pairs: Sequence[Pair], /) -> list[EncodedPair]:
         """Tokenise `pairs`, one result each, in order."""
 
     def windows(self, pairs: Sequence[Pair], *, overlap: int) -> list[list[tuple[int, int]]]:

@@ -81,7 +81,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSettings:
-    """How much one batch, one slice of a request and the whole queue may hold.
+    """How much one batch, one slice of a request and the whole queue may hold. For an encoder, a "pair" is a text.
 
     :param max_batch_tokens: Tokens computed in one forward pass, padding included where the engine pads: what bounds
         the memory, and the wait of a request that comes while a batch runs. A single longer pair still gets a batch of

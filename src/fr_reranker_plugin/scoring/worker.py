@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fr_reranker_plugin.errors import DeviceLostError, RerankerError, ScorerClosedError
 from fr_reranker_plugin.scoring.faults import TokenBudget, is_device_lost, is_out_of_memory, release
@@ -15,7 +15,7 @@ from fr_reranker_plugin.scoring.metrics import Metrics, Rate
 from fr_reranker_plugin.scoring.request_queue import RequestQueue
 from fr_reranker_plugin.scoring.requests import Slot
 from fr_reranker_plugin.scoring.scheduling import Limits
-from fr_reranker_plugin.scoring.scorer import Engine
+from fr_reranker_plugin.scoring.scorer import BatchEngine
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class _Flight(NamedTuple):
     """A batch that the engine is computing."""
 
     batch: list[Slot]
-    wait: Callable[[], list[float]]
+    wait: Callable[[], Collection[Any]]
     launched_at: float
 
 
@@ -32,7 +32,7 @@ class Worker:
     """Keep one engine busy with what waits; whatever goes wrong is an answer to the callers.
 
     It never waits for a batch to fill. Up to `engine.depth` batches are under way: the next is launched before the
-    logits of the one before are waited for. A batch that fails is halved and tried again, down to the pair to blame.
+    answers of the one before are waited for. A batch that fails is halved and tried again, down to the pair to blame.
 
     :param engine: The loaded model. Used from this thread only, apart from `encode`.
     :param queue: Where the batches come from.
@@ -43,7 +43,7 @@ class Worker:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: BatchEngine,
         queue: RequestQueue,
         metrics: Metrics,
         limits: Limits,
@@ -110,16 +110,19 @@ class Worker:
         batch, wait, launched_at = self._in_flight.popleft()
         self._busy_with = batch
         try:
-            logits = wait()
-            if len(logits) != len(batch):
-                raise ValueError(f"expected {len(batch)} logits, one per pair, but the engine gave {len(logits)}")
+            answers = wait()
+            if len(answers) != len(batch):
+                raise ValueError(
+                    f"expected {len(batch)} answers, one for each of the {self._queue.work.items}, "
+                    f"but the engine gave {len(answers)}"
+                )
         except Exception as error:  # noqa: BLE001 -- whatever happened belongs to the callers
             release(error)
             self._halve(batch, error)
             return
         self._count(batch, launched_at, monotonic())
         with self._metrics.phase("deliver"):
-            self._queue.answer(batch, logits)
+            self._queue.answer(batch, answers)
 
     def _count(self, batch: list[Slot], launched_at: float, now: float) -> None:
         seconds = now - max(launched_at, self._free_since)
@@ -152,7 +155,7 @@ class Worker:
             self._queue.fail(batch[0], error)
             return
         reason = f"{type(error).__name__}: {error}"
-        logger.warning("a batch of %d pairs failed (%s); trying again with less", len(batch), reason)
+        logger.warning("a batch of %d %s failed (%s); trying again", len(batch), self._queue.work.items, reason)
         if len(batch) == 1:
             self._last_chance = batch[0]
             self._to_retry.append(batch)

@@ -1,11 +1,11 @@
-"""Pairs of different lengths as one row of tokens, without padding."""
+"""Pairs, or single texts, of different lengths as one row of tokens, without padding."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from fr_reranker_plugin.scoring.forward.attention import Layout, on_device
 
@@ -23,21 +23,31 @@ class PackedBatch:
     :param token_ids: Shape (tokens,), int64: the pairs one after another.
     :param positions: Shape (tokens,), int64: counted anew in every pair.
     :param type_ids: Shape (tokens,), int64, or `None` for families without.
-    :param first: Shape (pairs,), int64: where each pair begins.
+    :param read: Shape (pairs,), int64: the rows that the head reads, where each pair begins; `None`: all rows.
     :param layout: Where each pair lies.
-    :param layout_of_first: The same for the first tokens alone: one row per pair.
+    :param layout_of_read: The same among the rows that the head reads.
     """
 
     token_ids: Tensor
     positions: Tensor
     type_ids: Tensor | None
-    first: Tensor
+    read: Tensor | None
     layout: Layout
-    layout_of_first: Layout
+    layout_of_read: Layout
 
     @classmethod
-    def of(cls, pairs: Sequence[EncodedPair], numbering: Numbering, device: torch.device) -> Self:
-        """Lay `pairs` out on `device`."""
+    def of(
+        cls,
+        pairs: Sequence[EncodedPair],
+        numbering: Numbering,
+        device: torch.device,
+        *,
+        read: Literal["first", "all"] = "first",
+    ) -> Self:
+        """Lay `pairs` out on `device`.
+
+        :param read: Which tokens of each the head reads: the first one, or all of them.
+        """
         import torch
 
         numbers = [
@@ -48,8 +58,11 @@ class PackedBatch:
             numbers.append(list(chain.from_iterable(pair.type_ids for pair in pairs)))
         token_ids, positions, *type_ids = on_device(numbers, torch.int64, device)
         layout = Layout.of([len(pair.token_ids) for pair in pairs], device)
+        types = type_ids[0] if type_ids else None
+        if read == "all":
+            return cls(token_ids, positions, types, None, layout, layout)
         alone = Layout.of([1] * len(pairs), device)
-        return cls(token_ids, positions, type_ids[0] if type_ids else None, layout.bounds[:-1].long(), layout, alone)
+        return cls(token_ids, positions, types, layout.bounds[:-1].long(), layout, alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +85,14 @@ class Numbering:
         kept = [token != self.skipped for token in token_ids]
         counted = accumulate(kept)
         return [self.first - 1 + (count if keep else 0) for keep, count in zip(kept, counted, strict=True)]
+
+
+def arrival(device: torch.device) -> Callable[[], object]:
+    """Mark what a GPU has been given so far; the function that is returned waits until it is done."""
+    import torch
+
+    if device.type != "cuda":
+        return lambda: None
+    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    return event.synchronize

@@ -1,4 +1,4 @@
-"""The forward pass of a cross-encoder over a packed batch: tokens only, no padding."""
+"""The forward pass of an encoder over a packed batch: tokens only, no padding."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class PackedForward:
     """A loaded encoder that reads the tokens of all pairs of a batch as one row after another.
 
-    Only the attention looks at single pairs. The last layer computes the first token of each pair alone, which is all
-    that the head reads: 7 % less work for a base model, and the same logits.
+    Only the attention looks at single pairs. The last layer computes what the head reads and no more: for a
+    cross-encoder that is the first token of each pair, which is 7 % less work for a base model, and the same logits.
     """
 
     def __init__(
@@ -29,15 +29,15 @@ class PackedForward:
         self._head, self._attention = head, attention
 
     def __call__(self, batch: PackedBatch) -> Tensor:
-        """Give the logits, float32, shape (pairs,)."""
+        """Give what the head makes of each pair: of a cross-encoder the logits, float32, shape (pairs,)."""
         rows = self._embed(batch)
         for layer in self._layers:
             queries, keys, values = layer.project(rows)
             rows = layer.after_attention(rows, self._attention(queries, keys, values, batch.layout, batch.layout))
-        first = rows[batch.first]
-        queries, keys, values = self._last.project(rows, first)
-        context = self._attention(queries, keys, values, batch.layout_of_first, batch.layout)
-        return self._head(self._last.after_attention(first, context)).squeeze(-1)
+        read = rows if batch.read is None else rows[batch.read]
+        queries, keys, values = self._last.project(rows, read)
+        context = self._attention(queries, keys, values, batch.layout_of_read, batch.layout)
+        return self._head(self._last.after_attention(read, context), batch.layout_of_read)
 
     def _embed(self, batch: PackedBatch) -> Tensor:
         tables = self._embeddings
@@ -52,7 +52,7 @@ class Layer:
     """One transformer layer over rows, in whatever arithmetic its products have.
 
     :param projections: Query, key and value of every row, stacked; in the last layer key and value only.
-    :param query: In the last layer, the query of the first tokens.
+    :param query: In the last layer, the query of the rows that the head reads.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class Layer:
         self._attention_output, self._feed_forward = attention_output, feed_forward
         self._attention_norm, self._output_norm = weights.attention_norm, weights.output_norm
 
-    def project(self, rows: Tensor, first: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Give queries, keys and values, each of shape (rows, heads, head width); queries of `first` where given."""
+    def project(self, rows: Tensor, read: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Give queries, keys and values, each of shape (rows, heads, head width); queries of `read` where given."""
         stacked = self._projections(rows)
-        if self._query is None or first is None:
+        if self._query is None or read is None:
             queries, keys, values = stacked.view(len(rows), 3, self._heads, -1).unbind(1)
             return queries, keys, values
         keys, values = stacked.view(len(rows), 2, self._heads, -1).unbind(1)
-        return self._query(first).view(len(first), self._heads, -1), keys, values
+        return self._query(read).view(len(read), self._heads, -1), keys, values
 
     def after_attention(self, rows: Tensor, context: Tensor) -> Tensor:
         """Give the layer's output for `rows`, given what they attended to."""

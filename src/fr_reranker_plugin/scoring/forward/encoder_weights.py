@@ -1,4 +1,4 @@
-"""The weights of a cross-encoder, named alike for every supported family."""
+"""The weights of an encoder, named alike for every supported family."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from fr_reranker_plugin.scoring.forward.attention import Layout
+
 Activation = Callable[["Tensor"], "Tensor"]
 """Applied between the two products of the feed-forward part; may work in place."""
 
-Head = Callable[["Tensor"], "Tensor"]
-"""From the last hidden states of the first tokens, shape (pairs, width), to logits, shape (pairs, 1)."""
+Head = Callable[["Tensor", "Layout"], "Tensor"]
+"""From the last hidden states of the tokens that are read, shape (rows, width), and where each pair's lie, to what the
+model says of each pair. A cross-encoder reads first tokens only, and gives logits, shape (pairs,)."""
 
 
 class Affine(NamedTuple):
@@ -67,7 +70,7 @@ class EmbeddingWeights:
 
 @dataclass(frozen=True, slots=True)
 class EncoderWeights:
-    """A whole cross-encoder; `heads` is the number of attention heads."""
+    """A whole model; `heads` is the number of attention heads."""
 
     embeddings: EmbeddingWeights
     layers: list[LayerWeights]
@@ -76,8 +79,11 @@ class EncoderWeights:
     head: Head
 
 
-def read_weights(model: PreTrainedModel) -> EncoderWeights:
-    """Take the weights out of a `*ForSequenceClassification` model of a supported family; tables are not copied."""
+def read_weights(model: PreTrainedModel, *, head: Head | None = None) -> EncoderWeights:
+    """Take the weights out of a model of a supported family; tables are not copied.
+
+    :param head: What reads the last hidden states; `None`: the head of a `*ForSequenceClassification` model.
+    """
     distilled = model.config.model_type == "distilbert"
     encoder: Any = model.base_model
     layers = encoder.transformer.layer if distilled else encoder.encoder.layer
@@ -86,7 +92,7 @@ def read_weights(model: PreTrainedModel) -> EncoderWeights:
         layers=[_distilled_layer(layer) if distilled else _layer(layer) for layer in layers],
         heads=model.config.n_heads if distilled else model.config.num_attention_heads,
         activation=_activation(model.config.activation if distilled else model.config.hidden_act),
-        head=_head(model),
+        head=head or _head(model),
     )
 
 
@@ -148,11 +154,11 @@ def _head(model: Any) -> Head:
     classifier = model.classifier.float()
     if model.config.model_type == "distilbert":
         before = model.pre_classifier.float()
-        return lambda rows: classifier(relu(before(rows.float())))
+        return lambda rows, _: classifier(relu(before(rows.float()))).squeeze(-1)
     if model.config.model_type == "bert":
         pooler = model.base_model.pooler.float()
-        return lambda rows: classifier(pooler(rows.float()[:, None]))
-    return lambda rows: classifier(rows.float()[:, None])
+        return lambda rows, _: classifier(pooler(rows.float()[:, None])).squeeze(-1)
+    return lambda rows, _: classifier(rows.float()[:, None]).squeeze(-1)
 
 
 def _stacked(*modules: Any) -> Affine:

@@ -1,0 +1,54 @@
+"""One writer per folder: a file that is locked as long as its process lives."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from fr_reranker_plugin.errors import IndexLockedError
+
+_LOCKED_BYTE: Final = 1 << 30
+"""Windows keeps others from reading what is locked, so the lock stands behind the process id."""
+
+
+class FolderLock:
+    """A lock that the system takes back when the process ends, however it ends.
+
+    :param path: The lock file; created if need be, never removed.
+    :raises IndexLockedError: If another holds it; the message names its process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a+b")
+        try:
+            _lock(self._file.fileno())
+        except OSError:
+            self._file.seek(0)
+            holder = self._file.read().decode(errors="replace").strip() or "unknown"
+            self._file.close()
+            raise IndexLockedError(
+                f"{path.parent} is open for writing in process {holder}; close it there, or open it with read_only=True"
+            ) from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()).encode())
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others write."""
+        self._file.close()
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: int) -> None:
+        os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,219 @@
+"""An open index: who may read and change it, where it is saved, and how it follows its folder."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Self
+
+from fr_reranker_plugin.errors import IndexClosedError, IndexFolderError, SettingsError
+from fr_reranker_plugin.retrieval.document_database import DocumentDatabase
+from fr_reranker_plugin.retrieval.folder_lock import FolderLock
+from fr_reranker_plugin.retrieval.generations import Reading, start_generations, write_generation
+from fr_reranker_plugin.retrieval.index_contents import IndexContents
+from fr_reranker_plugin.retrieval.index_folder import IndexFolder
+from fr_reranker_plugin.retrieval.index_manifest import Manifest
+from fr_reranker_plugin.retrieval.index_settings import IndexSettings, SearchDevice, check_device
+from fr_reranker_plugin.retrieval.read_write_lock import ReadWriteLock
+from fr_reranker_plugin.retrieval.vector_index import VectorIndex
+
+_DEAD_AT_MOST: Final = 5
+"""A save leaves out the vectors of deleted documents where they are more than one in so many."""
+
+
+class _Held:
+    """What must be given back, also when an index is forgotten rather than closed."""
+
+    def __init__(self, contents: IndexContents, lock: FolderLock | None, working_file: Path | None) -> None:
+        self.contents = contents
+        self.lock = lock
+        self.working_file = working_file
+
+    def release(self) -> None:
+        self.contents.close()
+        if self.lock is not None:
+            if self.working_file is not None:
+                self.working_file.unlink(missing_ok=True)
+            self.lock.release()
+
+
+class IndexStore:
+    """The contents of an index, behind two locks: one for who changes it, one for when.
+
+    :param held: The contents, and the right to write.
+    :param settings: Of the index.
+    :param folder: Where it is saved; `None`: nowhere.
+    :param manifest: What was saved last.
+    :param reading: How the folder is read.
+    """
+
+    def __init__(
+        self,
+        held: _Held,
+        settings: IndexSettings,
+        *,
+        folder: IndexFolder | None = None,
+        manifest: Manifest | None = None,
+        reading: Reading | None = None,
+    ) -> None:
+        self.settings = settings
+        self.manifest = manifest
+        self._held = held
+        self._folder = folder
+        self._how_read = reading or Reading()
+        self._read_only = folder is not None and held.lock is None
+        self._changed = False
+        self._copies: dict[Path, Manifest] = {}
+        self._one_change = threading.Lock()
+        self._access = ReadWriteLock()
+        self._release = weakref.finalize(self, held.release)
+
+    @classmethod
+    def create(cls, folder: Path | str | None, settings: IndexSettings, *, device: SearchDevice) -> Self:
+        """Start an empty index; see `DenseIndex.create`."""
+        check_device(device)
+        vectors = VectorIndex.empty(settings, device=device)
+        if folder is None:
+            return cls(_Held(IndexContents(vectors, DocumentDatabase.create(None)), None, None), settings)
+        place = IndexFolder(folder)
+        lock = place.lock()
+        try:
+            start_generations(place, settings)
+            return cls._opened(place, lock, Reading(device=device))
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def open(cls, path: Path | str, *, read_only: bool, reading: Reading) -> Self:
+        """Open a saved index; see `DenseIndex.open`."""
+        check_device(reading.device)
+        if reading.memory_map and not read_only:
+            raise SettingsError("memory_map=True needs read_only=True: vectors on disk cannot be added to")
+        folder = IndexFolder(path)
+        folder.manifest()  # before a lock file is made where there is no index
+        if read_only:
+            return cls._opened(folder, None, reading)
+        lock = folder.lock()
+        try:
+            return cls._opened(folder, lock, reading)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _opened(cls, folder: IndexFolder, lock: FolderLock | None, reading: Reading) -> Self:
+        manifest, contents = reading.newest(folder)
+        if lock is not None:
+            folder.clean(manifest)
+        held = _Held(contents, lock, None)
+        return cls(held, manifest.settings, folder=folder, manifest=manifest, reading=reading)
+
+    @property
+    def place(self) -> str:
+        """What to call the index in a message."""
+        return "the index in memory" if self._folder is None else str(self._folder.path)
+
+    @contextmanager
+    def reading(self) -> Iterator[IndexContents]:
+        """Hold the contents still, together with other readers."""
+        with self._access.reading():
+            self._check_open()
+            yield self._held.contents
+
+    @contextmanager
+    def changing(self) -> Iterator[IndexContents]:
+        """Be the only one to change the contents; others read meanwhile, except while `alone` is held as well."""
+        with self._one_change:
+            self._check_open()
+            if self._read_only:
+                raise SettingsError(f"{self.place} was opened with read_only=True; open it for writing to change it")
+            self._work_on_a_copy()
+            self._changed = True
+            yield self._held.contents
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep readers out."""
+        with self._access.writing():
+            yield
+
+    def save(self, path: Path | str | None) -> None:
+        """See `DenseIndex.save`."""
+        with self._one_change:
+            self._check_open()
+            if path is not None and (self._folder is None or IndexFolder(path).path != self._folder.path):
+                self._save_copy(IndexFolder(path))
+            else:
+                self._save_own()
+
+    def reload(self) -> bool:
+        """See `DenseIndex.reload`."""
+        with self._one_change:
+            self._check_open()
+            if self._folder is None or not self._read_only or self._folder.manifest() == self.manifest:
+                return False
+            manifest, contents = self._how_read.newest(self._folder)
+            if manifest.settings != self.settings:
+                contents.close()
+                raise IndexFolderError(f"{self.place} holds another index than the one that was opened; open it anew")
+            with self.alone():
+                before, self._held.contents, self.manifest = self._held.contents, contents, manifest
+                before.close()
+            return True
+
+    def close(self) -> None:
+        """See `DenseIndex.close`."""
+        with self._one_change, self.alone():
+            self._release()
+
+    def _check_open(self) -> None:
+        if not self._release.alive:
+            raise IndexClosedError(f"{self.place} is closed; open it again")
+
+    def _work_on_a_copy(self) -> None:
+        """Before the first change, copy the saved documents: a generation is never written again."""
+        if self._folder is None or self.manifest is None or self._held.working_file is not None:
+            return
+        working = self._folder.working_file
+        shutil.copyfile(self._folder.path / self.manifest.documents_file.name, working)
+        database = DocumentDatabase.open(working, immutable=False)
+        with self.alone():
+            self._held.working_file = working
+            before, self._held.contents.database = self._held.contents.database, database
+            before.close()
+
+    def _save_own(self) -> None:
+        if self._folder is None or self.manifest is None:
+            raise SettingsError("the index is in memory only; say in which folder to save it")
+        if self._read_only:
+            raise SettingsError(f"{self.place} was opened with read_only=True; save a copy into another folder")
+        if self._changed:
+            self._compact()
+            number = self.manifest.generation + 1
+            self.manifest = write_generation(self._folder, number, self.settings, self._held.contents)
+            self._changed = False
+
+    def _compact(self) -> None:
+        """Leave out the vectors of deleted documents, once they are many."""
+        contents = self._held.contents
+        if contents.dead * _DEAD_AT_MOST > contents.vectors.total:
+            vectors, positions = contents.compacted()
+            with self.alone():
+                contents.adopt(vectors, positions)
+
+    def _save_copy(self, folder: IndexFolder) -> None:
+        lock = folder.lock()
+        try:
+            before = self._copies.get(folder.path)
+            if before is None or folder.manifest() != before:
+                before = start_generations(folder, self.settings)
+            self._copies[folder.path] = write_generation(
+                folder, before.generation + 1, self.settings, self._held.contents
+            )
+        finally:
+            lock.release()
