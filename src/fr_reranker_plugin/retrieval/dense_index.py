@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from fr_reranker_plugin.errors import DuplicateDocumentError
 from fr_reranker_plugin.retrieval.documents import Hit, StoredDocument, check_documents
@@ -142,12 +142,19 @@ class DenseIndex:
             return contents.database.ids(filters)
 
     def count(self, filters: Filter | None = None) -> int:
-        """Count the documents that match.
-
-        :raises FilterError: As `documents`.
-        """
+        """Count the documents that match; see `documents`."""
         with self._store.reading() as contents:
             return contents.database.count(filters)
+
+    def metadata_values(self, key: str, filters: Filter | None = None) -> list[Any]:
+        """Give the distinct values of a metadata key, not null, among the documents that match; see `documents`."""
+        with self._store.reading() as contents:
+            return contents.database.metadata_values(key, filters)
+
+    def metadata_types(self) -> dict[str, set[str]]:
+        """Give the JSON types of the values under each metadata key, such as `"integer"` and `"text"`."""
+        with self._store.reading() as contents:
+            return contents.database.metadata_types()
 
     def vectors(self, ids: Sequence[str]) -> Vectors:
         """Give the vectors of documents in the order of `ids`, as they were added: shape (n, dimension).

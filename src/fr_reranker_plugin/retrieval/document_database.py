@@ -13,7 +13,7 @@ import numpy as np
 
 from fr_reranker_plugin.retrieval.connections import Connections
 from fr_reranker_plugin.retrieval.documents import Row, StoredDocument
-from fr_reranker_plugin.retrieval.filters import Filter, compile_filter
+from fr_reranker_plugin.retrieval.filters import Filter, compile_filter, compile_values
 from fr_reranker_plugin.retrieval.selection import Positions
 from fr_reranker_plugin.retrieval.vectors import Vectors
 
@@ -91,6 +91,21 @@ class DocumentDatabase:
     def places(self, ids: Sequence[str]) -> dict[str, int | None]:
         """Give the position of the vector of each document that exists, `None` for one without a vector."""
         return dict(self._rows("id, position", "id", ids))
+
+    def metadata_values(self, key: str, filters: Filter | None) -> list[Any]:
+        """Give the distinct values under a metadata key that are not null; `1`, `1.0`, `"1"` and `True` are four."""
+        value, condition, parameters = compile_values(key, filters)
+        statement = f"SELECT DISTINCT {value} FROM documents WHERE {condition} AND {value} <> 'null'"  # noqa: S608 -- as in `_select`
+        with self._connections.one() as connection:
+            return [json.loads(row[0]) for row in connection.execute(statement, parameters)]
+
+    def metadata_types(self) -> dict[str, set[str]]:
+        """Give the JSON types, as SQLite calls them, of the values under each metadata key."""
+        types: dict[str, set[str]] = {}
+        with self._connections.one() as connection:
+            for key, kind in connection.execute("SELECT DISTINCT key, type FROM documents, json_each(metadata)"):
+                types.setdefault(key, set()).add(kind)
+        return types
 
     def write(self, rows: Iterable[Row], positions: Iterable[int | None]) -> None:
         """Add documents, or replace those with the same id, which keep their place in the order."""

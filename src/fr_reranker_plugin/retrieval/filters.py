@@ -41,6 +41,17 @@ def compile_filter(filters: Filter | None) -> tuple[str, list[Any]]:
     return compiler.condition(filters) if filters else "1", compiler.parameters
 
 
+def compile_values(field: str, filters: Filter | None) -> tuple[str, str, list[Any]]:
+    """Give the SQL for the JSON text of a field, the condition as `compile_filter` does, and the parameters of both.
+
+    :param field: A metadata key, with or without `meta.`.
+    :raises FilterError: As `compile_filter`.
+    """
+    compiler = _Compiler()
+    value = compiler.value("meta." + field.removeprefix("meta."))
+    return value, compiler.condition(filters) if filters else "1", compiler.parameters
+
+
 class _Compiler:
     def __init__(self) -> None:
         self.parameters: list[Any] = []
@@ -78,10 +89,10 @@ class _Compiler:
         if comparison in ("in", "not in") and not isinstance(wanted, list):
             raise FilterError(f"the value of {comparison!r} must be a list, got {type(wanted).__name__}")
         choices = wanted if comparison in ("in", "not in") else [wanted]
-        equal = self._column(field, choices) if field in _COLUMNS else self._equal(self._value(field), choices)
+        equal = self._column(field, choices) if field in _COLUMNS else self._equal(self.value(field), choices)
         return equal if comparison in ("==", "in") else f"(NOT {equal})"
 
-    def _value(self, field: str) -> str:
+    def value(self, field: str) -> str:
         """Give the SQL for the JSON text of a field, which is null if there is no such field."""
         if field in _COLUMNS:
             return f"json_quote({_COLUMNS[field]})"
@@ -124,7 +135,7 @@ class _Compiler:
             return "0"
         if isinstance(wanted, (list, dict)):
             raise FilterError(f"{comparison!r} compares numbers or dates, got {type(wanted).__name__}")
-        value = self._value(field)
+        value = self.value(field)
         in_python = f"filter_ordered({value}, '{comparison}', {self._json(wanted)})"
         missing = f"coalesce({value}, 'null') = 'null'"
         if not isinstance(wanted, (int, float)):
