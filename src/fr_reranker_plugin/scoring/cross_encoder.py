@@ -20,9 +20,9 @@ from fr_reranker_plugin.scoring.windows import Span, cut_passages
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from fr_reranker_plugin.scoring.forward.encoder import PackedForward
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ SUPPORTED_FAMILIES: Final = ("xlm-roberta", "bert", "camembert", "roberta", "dis
 
 _PROBE: Final = [("Où déclarer une naissance ?", "La déclaration se fait à la mairie, dans les cinq jours.")]
 _PAIRS_AT_ONCE: Final = 8
+_PAIRS_OF_A_LARGE_BATCH: Final = 256
+"""What a GPU computes once at loading: its libraries then have kernels and memory before the first request."""
 _EXACT_TOLERANCE: Final = 1e-3
 _ROUNDED_TOLERANCE: Final = 0.5
 
@@ -49,7 +51,11 @@ class CrossEncoder:
     pads: Final = False
 
     def __init__(
-        self, forward: PackedForward, tokenizer: PairTokenizer, numbering: Numbering, device: torch.device
+        self,
+        forward: Callable[[PackedBatch], Tensor],
+        tokenizer: PairTokenizer,
+        numbering: Numbering,
+        device: torch.device,
     ) -> None:
         self._forward, self._tokenizer, self._numbering = forward, tokenizer, numbering
         self._device = device
@@ -75,6 +81,8 @@ class CrossEncoder:
         expected = _reference_logit(model, tokenizer)
         engine = cls._of_model(model, tokenizer, settings)
         _check_logit(engine.launch(engine.encode(_PROBE))()[0], expected, settings)
+        if engine.depth > 1:
+            engine.launch(engine.encode(_PROBE) * _PAIRS_OF_A_LARGE_BATCH)()
         logger.info("loaded %s on %s in %s", settings.model, settings.device, settings.dtype)
         return engine
 
@@ -82,6 +90,7 @@ class CrossEncoder:
     def _of_model(cls, model: PreTrainedModel, tokenizer: PairTokenizer, settings: ModelSettings) -> Self:
         """Take the weights out of `model`, which is of no use afterwards."""
         from fr_reranker_plugin.scoring.forward.encoder_weights import read_weights
+        from fr_reranker_plugin.scoring.forward.graphs import with_graphs
         from fr_reranker_plugin.scoring.forward.precision import build_forward
 
         weights, device = read_weights(model), model.device
@@ -94,7 +103,9 @@ class CrossEncoder:
             for start in range(0, len(encoded), _PAIRS_AT_ONCE):
                 yield PackedBatch.of(encoded[start : start + _PAIRS_AT_ONCE], numbering, device)
 
-        return cls(build_forward(weights, settings.dtype, device, batches), tokenizer, numbering, device)
+        forward = build_forward(weights, settings.dtype, device, batches)
+        graphed = with_graphs(forward, device, longest=tokenizer.max_length, has_types=has_types)
+        return cls(graphed, tokenizer, numbering, device)
 
     @property
     def max_length(self) -> int:

@@ -26,17 +26,17 @@ class PackedForward:
         self, embeddings: EmbeddingWeights, layers: Sequence[Layer], last: Layer, head: Head, attention: Attention
     ) -> None:
         self._embeddings, self._layers, self._last = embeddings, layers, last
-        self._head, self._attention = head, attention
+        self._head, self.attention = head, attention
 
     def __call__(self, batch: PackedBatch) -> Tensor:
         """Give what the head makes of each pair: of a cross-encoder the logits, float32, shape (pairs,)."""
         rows = self._embed(batch)
         for layer in self._layers:
             queries, keys, values = layer.project(rows)
-            rows = layer.after_attention(rows, self._attention(queries, keys, values, batch.layout, batch.layout))
+            rows = layer.after_attention(rows, self.attention(queries, keys, values, batch.layout, batch.layout))
         read = rows if batch.read is None else rows[batch.read]
         queries, keys, values = self._last.project(rows, read)
-        context = self._attention(queries, keys, values, batch.layout_of_read, batch.layout)
+        context = self.attention(queries, keys, values, batch.layout_of_read, batch.layout)
         return self._head(self._last.after_attention(read, context), batch.layout_of_read)
 
     def _embed(self, batch: PackedBatch) -> Tensor:

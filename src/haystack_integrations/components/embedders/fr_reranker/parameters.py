@@ -29,7 +29,7 @@ class EncoderParameters:
         *,
         model: str | Path = EMBEDDED,
         revision: str | None = None,
-        device: ComponentDevice | str | None = None,
+        device: ComponentDevice | str | list[str] | None = None,
         token: Secret | None = None,
         dtype: DType = "auto",
         max_length: int | None = None,
@@ -42,7 +42,7 @@ class EncoderParameters:
             raise SettingsError(f"model must be a Hub id, a folder or 'embedded', got {model!r}")
         self.model = str(model)
         self.revision = revision
-        self.device = checks.single_device(device)
+        self.device = checks.checked_device(device)
         self.token = checks.checked_token(token)
         self.dtype = dtype
         self.max_length = max_length
@@ -60,7 +60,7 @@ class EncoderParameters:
         return ModelSettings(
             model=self.model,
             revision=self.revision,
-            device=None if self.device is None else self.device.to_torch_str(),
+            device=checks.device_names(self.device),
             dtype=self.dtype,
             max_length=self.max_length,
             local_files_only=self.local_files_only,
