@@ -27,13 +27,18 @@ if TYPE_CHECKING:
         ScoringError,
         SettingsError,
     )
+    from fr_reranker_plugin.retrieval.bm25 import BM25Settings
     from fr_reranker_plugin.retrieval.corpus_encoding import encode_corpus
     from fr_reranker_plugin.retrieval.dense_index import DenseIndex
+    from fr_reranker_plugin.retrieval.document_index import DocumentIndex
     from fr_reranker_plugin.retrieval.documents import Hit, StoredDocument
     from fr_reranker_plugin.retrieval.encoded_corpus import EncodedCorpus
     from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
     from fr_reranker_plugin.retrieval.encoding_stream import encode_stream
+    from fr_reranker_plugin.retrieval.french_analysis import FrenchAnalyzer
+    from fr_reranker_plugin.retrieval.fusion import reciprocal_rank_fusion
     from fr_reranker_plugin.retrieval.index_settings import IndexSettings
+    from fr_reranker_plugin.retrieval.lexical_index import LexicalIndex
     from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder, live_encoders
     from fr_reranker_plugin.retrieval.text_encoder import TextEncoder
     from fr_reranker_plugin.scoring.batching import BatchingScorer
@@ -45,6 +50,7 @@ if TYPE_CHECKING:
     from fr_reranker_plugin.scoring.shared import SharedScorer, live_scorers, shared_scorer
 
 _HOME = {
+    "BM25Settings": "retrieval.bm25",
     "BatchSettings": "scoring.settings",
     "BatchingScorer": "scoring.batching",
     "CollectionError": "errors",
@@ -52,16 +58,19 @@ _HOME = {
     "DeadlineExceededError": "errors",
     "DenseIndex": "retrieval.dense_index",
     "DeviceLostError": "errors",
+    "DocumentIndex": "retrieval.document_index",
     "DuplicateDocumentError": "errors",
     "EncodedCorpus": "retrieval.encoded_corpus",
     "EncoderIdentity": "retrieval.encoder_identity",
     "Engine": "scoring.scorer",
     "FilterError": "errors",
+    "FrenchAnalyzer": "retrieval.french_analysis",
     "Hit": "retrieval.documents",
     "IndexClosedError": "errors",
     "IndexFolderError": "errors",
     "IndexLockedError": "errors",
     "IndexSettings": "retrieval.index_settings",
+    "LexicalIndex": "retrieval.lexical_index",
     "Logits": "scoring.scorer",
     "LongDocumentScorer": "scoring.long_documents",
     "MissingDependencyError": "errors",
@@ -86,10 +95,12 @@ _HOME = {
     "live_scorers": "scoring.shared",
     "make_pairs": "scoring.ranking",
     "rank_by_score": "scoring.ranking",
+    "reciprocal_rank_fusion": "retrieval.fusion",
     "shared_scorer": "scoring.shared",
 }
 
 __all__ = [
+    "BM25Settings",
     "BatchSettings",
     "BatchingScorer",
     "CollectionError",
@@ -97,16 +108,19 @@ __all__ = [
     "DeadlineExceededError",
     "DenseIndex",
     "DeviceLostError",
+    "DocumentIndex",
     "DuplicateDocumentError",
     "EncodedCorpus",
     "EncoderIdentity",
     "Engine",
     "FilterError",
+    "FrenchAnalyzer",
     "Hit",
     "IndexClosedError",
     "IndexFolderError",
     "IndexLockedError",
     "IndexSettings",
+    "LexicalIndex",
     "Logits",
     "LongDocumentScorer",
     "MissingDependencyError",
@@ -131,6 +145,7 @@ __all__ = [
     "live_scorers",
     "make_pairs",
     "rank_by_score",
+    "reciprocal_rank_fusion",
     "shared_scorer",
 ]
 
