@@ -12,9 +12,11 @@ from typer.main import get_command
 from fr_reranker_plugin.cli.bench import bench
 from fr_reranker_plugin.cli.demo import demo
 from fr_reranker_plugin.cli.export import export
+from fr_reranker_plugin.cli.index import index
 from fr_reranker_plugin.cli.info import info
 from fr_reranker_plugin.cli.rerank import rerank
 from fr_reranker_plugin.cli.score import score
+from fr_reranker_plugin.cli.search import search
 
 app = typer.Typer(
     name="fr-reranker",
@@ -44,7 +46,7 @@ def _program(
     """
 
 
-for command in (rerank, score, info, demo, bench, export):
+for command in (rerank, score, index, search, info, demo, bench, export):
     app.command()(command)
 
 

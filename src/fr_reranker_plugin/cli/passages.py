@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from fr_reranker_plugin.cli.source import STANDARD_INPUT, Source, read_source, readable
@@ -19,6 +20,10 @@ _EXPECTED: Final = "a string or an object with 'text', 'content' or 'page_conten
 _CORPUS_FILE: Final = "corpus.jsonl"
 _LOOKS_LIKE_JSON_LIST: Final = re.compile(r"\[\s*(?:[{\"\]]|null)")
 _LOOKS_LIKE_JSON_LINE: Final = re.compile(r"\{\s*[\"}]")
+
+
+_METADATA_FIELDS: Final = ("metadata", "meta")
+_NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class PassageFormat(StrEnum):
@@ -40,10 +45,11 @@ _BY_SUFFIX: Final = {
 
 
 class InputPassage(NamedTuple):
-    """One passage as the model reads it, its title on a line of its own, and its id if it has one."""
+    """One passage as the model reads it, its title on a line of its own, its id if it has one, and its metadata."""
 
     text: str
     id: str | int | None = None
+    metadata: Mapping[str, Any] = _NO_METADATA
 
 
 def read_passages(argument: str, form: PassageFormat = PassageFormat.AUTO) -> list[InputPassage]:
@@ -107,7 +113,10 @@ def _passage(item: Any, source: Source, number: int, *, unit: str) -> InputPassa
     for name in (field, "title"):
         if not isinstance(item.get(name) or "", str):
             raise source.error(number, f"a string in {name!r}", type(item[name]).__name__, unit=unit)
-    return InputPassage(Passage(item.get("title") or "", item[field] or "").full_text, _identifier(item))
+    metadata = next((item[name] for name in _METADATA_FIELDS if item.get(name) is not None), _NO_METADATA)
+    if not isinstance(metadata, Mapping):
+        raise source.error(number, "an object in 'metadata'", type(metadata).__name__, unit=unit)
+    return InputPassage(Passage(item.get("title") or "", item[field] or "").full_text, _identifier(item), metadata)
 
 
 def _identifier(item: Mapping[str, Any]) -> str | int | None:

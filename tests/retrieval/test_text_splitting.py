@@ -1,0 +1,72 @@
+"""Passages hold whole sentences, nothing is lost, and none is longer than asked."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fr_reranker_plugin import SettingsError
+from fr_reranker_plugin.retrieval.text_splitting import split_passages, split_sentences
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("Il pleut. Elle sort.", ["Il pleut.", "Elle sort."]),
+        (
+            "M. Dupont et Mme. Durand votent. Ils sont d'accord.",
+            ["M. Dupont et Mme. Durand votent.", "Ils sont d'accord."],
+        ),
+        ("Selon l'art. L. 123-4 du code, c'est permis. Fin.", ["Selon l'art. L. 123-4 du code, c'est permis.", "Fin."]),
+        ("« Est-ce vrai ? » Oui ! 2,5 % des cas.", ["« Est-ce vrai ? »", "Oui !", "2,5 % des cas."]),
+        (
+            "Le taux est de 2.5 points environ. À suivre… Émile rit.",
+            ["Le taux est de 2.5 points environ.", "À suivre…", "Émile rit."],
+        ),
+        ("J. Moulin est né en 1899. Il meurt en 1943.", ["J. Moulin est né en 1899.", "Il meurt en 1943."]),
+        ("Pas de majuscule. ici non plus", ["Pas de majuscule. ici non plus"]),
+        ("", []),
+    ],
+)
+def test_sentences_end_where_french_readers_end_them(text, sentences):
+    assert list(split_sentences(text)) == sentences
+
+
+PIECES = st.lists(
+    st.sampled_from(["Un mot", "fin.", "M. Petit", "Oui !", "\n\n", "1899.", "(sic)", "suite"]), max_size=60
+)
+
+
+@given(PIECES, st.integers(10, 25))
+def test_every_word_is_kept_in_order_and_no_passage_is_too_long(pieces, words):
+    text = " ".join(pieces)
+    passages = list(split_passages(text, words=words))
+    assert " ".join(passages).split() == text.split()
+    assert all(0 < len(passage.split()) <= words for passage in passages)
+
+
+@given(PIECES)
+def test_sentences_keep_every_word_too(pieces):
+    text = " ".join(pieces)
+    assert " ".join(split_sentences(text)).split() == text.split()
+
+
+def test_a_heading_opens_every_passage_of_its_section():
+    text = "Avant.\n\n# Naissance #\n\n" + "Une phrase de cinq mots. " * 6 + "\n\n## Vote\nÀ la mairie."
+    passages = list(split_passages(text, words=15))
+    assert passages[0] == "Avant."
+    assert passages[1:3] == ["Naissance\n" + " ".join(["Une phrase de cinq mots."] * 3)] * 2
+    assert passages[3] == "Vote\nÀ la mairie."
+
+
+def test_short_paragraphs_share_a_passage():
+    assert list(split_passages("Un.\n\nDeux.\n\nTrois.")) == ["Un.\nDeux.\nTrois."]
+
+
+@pytest.mark.parametrize("text", ["", " \n\n ", "# Titre seul"])
+def test_nothing_to_read_gives_no_passage(text):
+    assert list(split_passages(text)) == []
+
+
+def test_too_few_words_are_refused():
+    with pytest.raises(SettingsError, match="words must be >= 10"):
+        list(split_passages("Un.", words=3))
