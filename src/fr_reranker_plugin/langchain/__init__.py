@@ -18,8 +18,10 @@ except ModuleNotFoundError as error:
 from fr_reranker_plugin.langchain.compressor import FrenchCrossEncoderReranker
 from fr_reranker_plugin.langchain.cross_encoder import FrenchCrossEncoder
 from fr_reranker_plugin.langchain.embeddings import FrenchEmbeddings
+from fr_reranker_plugin.langchain.vector_store import FaissVectorStore
 
 __all__ = [
+    "FaissVectorStore",
     "FrenchCrossEncoder",
     "FrenchCrossEncoderReranker",
     "FrenchEmbeddings",
