@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
 from fr_reranker_plugin.langchain.compressor import FrenchCrossEncoderReranker
 from fr_reranker_plugin.langchain.cross_encoder import FrenchCrossEncoder
 from fr_reranker_plugin.langchain.embeddings import FrenchEmbeddings
+from fr_reranker_plugin.langchain.retriever import FrenchRerankRetriever
 from fr_reranker_plugin.langchain.vector_store import FaissVectorStore
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "FrenchCrossEncoder",
     "FrenchCrossEncoderReranker",
     "FrenchEmbeddings",
+    "FrenchRerankRetriever",
 ]
