@@ -227,6 +227,24 @@ def test_the_length_of_a_vector_does_not_count(store, embedding):
     )
 
 
+class ForgetfulIndex(DenseIndex):
+    """Deletes the nearest document as soon as it was found, as another thread may."""
+
+    def search(self, queries, k, *, filters=None):
+        hits = super().search(queries, k, filters=filters)
+        self.delete([hits[0][0].document.id])
+        return hits
+
+
+def test_what_is_deleted_while_diverse_results_are_chosen_is_left_out(embedding):
+    store = FaissVectorStore(embedding, index=ForgetfulIndex.create(settings=IndexSettings(dimension=SIZE)))
+    store.add_texts([f"texte {n}" for n in range(10)], ids=[*map(str, range(10))])
+    nearest = str(np.argmax(cosines_of(embedding, count=10)))
+    found = ids_of(store.max_marginal_relevance_search("?", k=10))
+    assert sorted(found) == sorted({*map(str, range(10))} - {nearest})
+    store.close()
+
+
 def test_metadata_come_back_and_belong_to_the_caller(store):
     metadata = {"n": 1, "x": [1, {"b": None}], "é": "ü", "f": 0.5, "t": True}
     store.add_texts(["a"], [metadata], ids=["m"])

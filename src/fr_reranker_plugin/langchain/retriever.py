@@ -24,7 +24,8 @@ class FrenchRerankRetriever(BaseRetriever):
     :param first_stage: A vector store, such as `FaissVectorStore`, or any retriever: one of BM25, an ensemble.
     :param reranker: Ranks the candidates; the reference model unless another is given.
     :param k: How many documents to give at most; `None`: the `top_n` of the reranker.
-    :param candidates: How many documents are ranked at most, and asked of a vector store; no fewer than are to be given.
+    :param candidates: How many documents are ranked at most, and asked of a vector store; where more are to be given,
+        so many.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")

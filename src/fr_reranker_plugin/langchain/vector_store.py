@@ -48,7 +48,7 @@ class FaissVectorStore(VectorSearch):
 
     def __init__(self, embedding: Embeddings, *, kind: IndexKind = "flat", index: DenseIndex | None = None) -> None:
         self.embedding = embedding
-        self._settings = IndexSettings(dimension=1, kind=kind) if index is None else index.settings
+        self._kind = IndexSettings(dimension=1, kind=kind).kind  # one that does not exist is refused here
         self._index = index
         self._creating = threading.Lock()
         if index is not None:
@@ -156,7 +156,7 @@ class FaissVectorStore(VectorSearch):
     ) -> list[str]:
         """Add texts, or replace them, without blocking the event loop; see `add_texts`."""
         refuse_unknown(unknown)
-        documents = to_stored(texts, metadatas, ids)
+        documents = await in_index_thread(to_stored, texts, metadatas, ids)
         for batch in batches(documents, batch_size):
             embeddings = await self.embedding.aembed_documents([document.text for document in batch])
             await in_index_thread(self._upsert, batch, embeddings)
@@ -206,9 +206,7 @@ class FaissVectorStore(VectorSearch):
     def _index_of(self, dimension: int) -> DenseIndex:
         with self._creating:
             if self._index is None:
-                settings = IndexSettings(
-                    dimension=dimension, kind=self._settings.kind, encoder=_identity(self.embedding)
-                )
+                settings = IndexSettings(dimension=dimension, kind=self._kind, encoder=_identity(self.embedding))
                 self._index = DenseIndex.create(settings=settings)
             return self._index
 
