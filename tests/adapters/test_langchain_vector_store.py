@@ -290,8 +290,10 @@ def test_readers_stand_beside_a_writer_and_a_second_writer_is_refused(store, emb
 def test_a_folder_of_another_encoder_is_refused_and_one_that_cannot_be_checked_is_told(french, tmp_path, caplog):
     french.save_local(tmp_path / "french")
     for other in ({"query_prefix": ""}, {"max_length": 32}):
-        with pytest.raises(IndexFolderError, match=next(iter(other))):
+        with pytest.raises(IndexFolderError, match=f"french was made with another encoder.*{next(iter(other))}"):
             FaissVectorStore.load_local(tmp_path / "french", FrenchEmbeddings(**other))
+        with pytest.raises(IndexFolderError, match=next(iter(other))):
+            FaissVectorStore(FrenchEmbeddings(**other), index=french.index)
     same = FaissVectorStore.load_local(tmp_path / "french", FrenchEmbeddings())
     assert same.similarity_search(QUERY) == french.similarity_search(QUERY)
     same.close()
