@@ -6,11 +6,12 @@ A door may be made to read long documents in windows; `passages` then gives (pos
 import asyncio
 
 from langchain_core.documents import Document as LangChainDocument
+from langchain_core.runnables import RunnableLambda
 
 from adapters.haystack_documents import Document as HaystackDocument
 from adapters.haystack_documents import FrenchCrossEncoderRanker
 from fr_reranker_plugin import LongDocumentScorer, ModelSettings, SharedScorer
-from fr_reranker_plugin.langchain import FrenchCrossEncoderReranker
+from fr_reranker_plugin.langchain import FrenchCrossEncoderReranker, FrenchRerankRetriever
 from fr_reranker_plugin.scoring.long_documents import window_settings
 from fr_reranker_plugin.scoring.ranking import TextForm
 from fr_reranker_plugin.scoring.ranking_task import RankingRules, RankingTask
@@ -104,6 +105,24 @@ class LangChainCompressAsync(LangChainCompress):
         return asyncio.run(reranker.acompress_documents(documents, query))
 
 
+class LangChainRetriever(LangChainCompress):
+    """`FrenchRerankRetriever.invoke`, behind a first stage that finds these documents for any query."""
+
+    def compress(self, reranker, documents, query):
+        return self.retriever(reranker, documents).invoke(query)
+
+    def retriever(self, reranker, documents):
+        first_stage = RunnableLambda(lambda _: list(documents))
+        return FrenchRerankRetriever(first_stage=first_stage, reranker=reranker, candidates=len(documents) + 1)
+
+
+class LangChainRetrieverAsync(LangChainRetriever):
+    """`FrenchRerankRetriever.ainvoke`."""
+
+    def compress(self, reranker, documents, query):
+        return asyncio.run(self.retriever(reranker, documents).ainvoke(query))
+
+
 class LangChainRerank(PlainScorer):
     """`FrenchCrossEncoderReranker.rerank`."""
 
@@ -129,6 +148,8 @@ DOORS = {
     "Haystack run_async": HaystackRunAsync,
     "LangChain compress_documents": LangChainCompress,
     "LangChain acompress_documents": LangChainCompressAsync,
+    "LangChain retriever invoke": LangChainRetriever,
+    "LangChain retriever ainvoke": LangChainRetrieverAsync,
     "LangChain rerank": LangChainRerank,
     "LangChain arerank": LangChainRerankAsync,
     "plain scorer": PlainScorer,

@@ -10,8 +10,14 @@ from langchain_core.documents import Document as LangChainDocument
 from adapters.haystack_documents import QUESTION, TIMEOUT, ask, french_documents, search_pipeline
 from checkpoints import SENTENCES
 from fr_reranker_plugin import live_scorers
-from fr_reranker_plugin.langchain import FrenchCrossEncoder, FrenchCrossEncoderReranker
+from fr_reranker_plugin.langchain import (
+    FaissVectorStore,
+    FrenchCrossEncoder,
+    FrenchCrossEncoderReranker,
+    FrenchEmbeddings,
+)
 from haystack_integrations.components.rankers.fr_reranker import FrenchCrossEncoderRanker
+from haystack_integrations.document_stores.fr_reranker import FaissDocumentStore
 
 THREADS = 8
 
@@ -101,3 +107,22 @@ async def test_both_at_once_on_one_event_loop_give_what_each_gives_alone(ranker,
         assert dict(zip(SENTENCES, scores, strict=True)) == pytest.approx(expected, abs=1e-4)
     assert live_scorers() == 1
     cross_encoder.close()
+
+
+def test_a_folder_that_langchain_saved_is_searched_by_haystack_with_the_same_scores_and_filters(tmp_path):
+    store = FaissVectorStore.from_texts(SENTENCES, FrenchEmbeddings(), [{"number": n} for n in range(len(SENTENCES))])
+    store.save_local(tmp_path)
+    same = FaissDocumentStore.load(tmp_path, read_only=True)
+    asked = FrenchEmbeddings().embed_query(QUESTION)
+    below = {"field": "meta.number", "operator": "<", "value": 4}
+    for filters in (None, below):
+        theirs = [
+            (document.id, document.content, document.meta) for document in same.embedding_retrieval(asked, filters)
+        ]
+        ours = store.similarity_search_with_score(QUESTION, 10, filters)
+        assert [(document.id, document.page_content, document.metadata) for document, _ in ours] == theirs
+        scores = [document.score for document in same.embedding_retrieval(asked, filters)]
+        assert [score for _, score in ours] == pytest.approx(scores, abs=1e-5)
+    assert store.similarity_search(QUESTION, 9, below) == store.similarity_search(QUESTION, 9, {"number": {"$lt": 4}})
+    same.close()
+    store.close()

@@ -22,7 +22,12 @@ def run_python(code):
 def test_it_needs_langchain_core_only_and_warns_of_nothing():
     code = """
 from langchain_core.documents import Document
-from fr_reranker_plugin.langchain import FrenchCrossEncoder, FrenchCrossEncoderReranker
+from fr_reranker_plugin.langchain import (
+    FaissVectorStore, FrenchCrossEncoder, FrenchCrossEncoderReranker, FrenchEmbeddings, FrenchRerankRetriever
+)
+store = FaissVectorStore(FrenchEmbeddings())
+FrenchRerankRetriever(first_stage=store)
+assert store.get_by_ids(["a"]) == [] and store.delete()
 made = FrenchCrossEncoderReranker(model="embedded"), FrenchCrossEncoder(model="embedded")
 assert made[0].compress_documents([], "q") == made[1].score([]) == []
 assert made[0].compress_documents([Document(page_content="a")], " ")
@@ -31,6 +36,18 @@ assert not heavy, heavy
 """
     done = run_python(code)
     assert done.returncode == 0, done.stderr
+
+
+def test_without_faiss_the_error_names_the_extra():
+    code = """
+sys.modules["faiss"] = None
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from fr_reranker_plugin.langchain import FaissVectorStore
+FaissVectorStore.from_texts(["a"], DeterministicFakeEmbedding(size=3))
+"""
+    done = run_python(code)
+    assert "MissingDependencyError" in done.stderr
+    assert "[faiss]" in done.stderr
 
 
 def test_without_langchain_core_the_error_names_the_extra():

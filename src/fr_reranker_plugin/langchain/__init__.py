@@ -1,6 +1,7 @@
-"""LangChain: a document compressor and a cross-encoder, both on the one shared scorer of the process.
+"""LangChain: embeddings, vector store and retriever of the first stage; a document compressor and a cross-encoder.
 
-Only `langchain-core` is needed. `ContextualCompressionRetriever`, which takes the compressor, is in langchain-classic.
+All who name the same model share one copy of it. Only `langchain-core` is needed, and FAISS for the vector store.
+`ContextualCompressionRetriever`, which takes the compressor, is in langchain-classic.
 """
 
 from __future__ import annotations
@@ -16,5 +17,14 @@ except ModuleNotFoundError as error:
 
 from fr_reranker_plugin.langchain.compressor import FrenchCrossEncoderReranker
 from fr_reranker_plugin.langchain.cross_encoder import FrenchCrossEncoder
+from fr_reranker_plugin.langchain.embeddings import FrenchEmbeddings
+from fr_reranker_plugin.langchain.retriever import FrenchRerankRetriever
+from fr_reranker_plugin.langchain.vector_store import FaissVectorStore
 
-__all__ = ["FrenchCrossEncoder", "FrenchCrossEncoderReranker"]
+__all__ = [
+    "FaissVectorStore",
+    "FrenchCrossEncoder",
+    "FrenchCrossEncoderReranker",
+    "FrenchEmbeddings",
+    "FrenchRerankRetriever",
+]

@@ -23,7 +23,7 @@ from fr_reranker_plugin.scoring.settings import check_threshold, check_whole_num
 logger = logging.getLogger(__name__)
 
 _AS_SET: Final = -1
-"""What `rerank(top_n=...)` takes for the instance's own `top_n`, as Cohere's does."""
+"""What `top_n` of a call stands for the instance's own, as Cohere's `rerank` does."""
 
 
 class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
@@ -68,7 +68,12 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
         return check_threshold(value)
 
     def compress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,
+        *,
+        top_n: int | None = _AS_SET,
     ) -> list[Document]:
         """Give copies of the best documents, best first.
 
@@ -76,12 +81,14 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
         came, unscored, with a warning.
 
         :param callbacks: Are told of the reranking as a run of its own, with its documents or its error.
-        :raises SettingsError: If something is not a document, or the query is not a string.
+        :param top_n: How many to keep at most; `None` keeps all, -1 stands for the `top_n` of this object.
+        :raises SettingsError: If something is not a document, the query is not a string, or `top_n` is below 1.
         :raises RerankerError: If scoring fails and `raise_on_failure` is on.
         """
+        rules = self._rules(self._chosen(top_n))
         if not _can_be_ranked(documents, query):
             return list(documents)
-        request = RerankRequest(query, documents, self._rules(self.top_n))
+        request = RerankRequest(query, documents, rules)
         try:
             with traced(callbacks, query, name=type(self).__name__, metadata=self._described(request)) as outcome:
                 return self._finish(outcome, request, documents, self._score(request.pairs))
@@ -89,12 +96,18 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
             return self._unranked(documents, error)
 
     async def acompress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,
+        *,
+        top_n: int | None = _AS_SET,
     ) -> list[Document]:
         """Give copies of the best documents without blocking the event loop; see `compress_documents`."""
+        rules = self._rules(self._chosen(top_n))
         if not _can_be_ranked(documents, query):
             return list(documents)
-        request = RerankRequest(query, documents, self._rules(self.top_n))
+        request = RerankRequest(query, documents, rules)
         try:
             async with atraced(
                 callbacks, query, name=type(self).__name__, metadata=self._described(request)
@@ -155,15 +168,19 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
         )
 
     def _rerank_request(self, documents: Sequence[Rerankable], query: str, top_n: int | None) -> RerankRequest:
-        if top_n == _AS_SET:
-            top_n = self.top_n
-        elif top_n is not None:
-            check_whole_number("top_n", top_n)
+        rules = self._rules(self._chosen(top_n))
         check_query(query)
         check_rerankables(documents)
         if documents and not query.strip():
             raise SettingsError("query must not be blank: there is nothing to rank by")
-        return RerankRequest(query, documents, self._rules(top_n))
+        return RerankRequest(query, documents, rules)
+
+    def _chosen(self, top_n: int | None) -> int | None:
+        if top_n == _AS_SET:
+            return self.top_n
+        if top_n is not None:
+            check_whole_number("top_n", top_n)
+        return top_n
 
     def _finish(
         self, outcome: Outcome, request: RerankRequest, documents: Sequence[Document], logits: Sequence[float]

@@ -1,26 +1,25 @@
-"""Which model scores: the fields that both LangChain classes share, and their handle on the live model."""
+"""Which model runs: the fields that the LangChain classes share, and their handle on the live model."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from pathlib import PurePath
-from typing import Annotated, Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from langchain_core.utils import secret_from_env
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
-from pydantic.json_schema import SkipJsonSchema
 
 from fr_reranker_plugin.errors import SettingsError
-from fr_reranker_plugin.scoring.scorer import Scorer
 from fr_reranker_plugin.scoring.settings import REFERENCE_MODEL, Backend, BatchSettings, DType, ModelSettings
-from fr_reranker_plugin.scoring.shared import SharedScorer
+from fr_reranker_plugin.scoring.shared_model import SharedModel
 
 _TOKEN_VARIABLES: Final = ["HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN", "HF_API_TOKEN"]
 _opening: Final = threading.Lock()
 
 
-class ModelFields(BaseModel):
+class ModelFields(BaseModel, ABC):
     """The model behind an adapter, loaded at the first use and shared with everyone who names the same one.
 
     Copies, deep copies and pickles are cheap: they hold no weights, and join the live model when they are used.
@@ -32,16 +31,15 @@ class ModelFields(BaseModel):
         A list like `["cuda:0", "cuda:1"]`: a copy of the model on each, behind one queue.
     :param dtype: Arithmetic of the forward pass. `"auto"`: float16 on CUDA, float32 elsewhere.
     :param backend: What runs the model. `"auto"` is torch.
-    :param max_length: Longest pair in tokens, special tokens included; a longer one is cut. `None`: 512, or the model's
-        own limit where that is smaller.
-    :param batch_size: Most pairs in one forward pass. `None`: only `max_batch_tokens` decides.
-    :param max_batch_tokens: Longest pair times number of pairs in one forward pass. `None`: by device.
+    :param max_length: Longest pair or text in tokens, special tokens included; a longer one is cut. `None`: 512, or the
+        model's own limit where that is smaller.
+    :param batch_size: Most pairs or texts in one forward pass. `None`: only `max_batch_tokens` decides.
+    :param max_batch_tokens: Tokens computed in one forward pass. `None`: by device.
     :param token: Hub token of a private model; read from `HF_TOKEN`, `HUGGINGFACEHUB_API_TOKEN` or `HF_API_TOKEN`
         unless given. It is neither shown nor dumped.
     :param cache_folder: The Hub cache to use instead of the default one.
     :param local_files_only: Never ask the Hub; use the local cache.
     :param trust_remote_code: Only `False`: code out of a model's repository is never run.
-    :param scorer: Something that scores in place of a model of this process; it stays its owner's to close.
     """
 
     model_config = ConfigDict(
@@ -64,9 +62,11 @@ class ModelFields(BaseModel):
     cache_folder: str | None = None
     local_files_only: bool = False
     trust_remote_code: bool = False
-    scorer: Annotated[Scorer | None, SkipJsonSchema()] = Field(default=None, exclude=True, repr=False)
 
-    _handle: SharedScorer | None = PrivateAttr(default=None)
+    further_model_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields of a subclass that choose the model as those above do."""
+
+    _handle: SharedModel[Any] | None = PrivateAttr(default=None)
 
     @field_validator("model_name", "cache_folder", mode="before")
     @classmethod
@@ -98,8 +98,7 @@ class ModelFields(BaseModel):
 
         :raises ModelLoadError: If it cannot be loaded; nothing is kept, and a later call tries again.
         """
-        if self.scorer is None:
-            self._shared_model().warm_up()
+        self._shared_model().warm_up()
 
     async def awarm_up(self) -> None:
         """Load the model unless it is loaded, without blocking the event loop; see `warm_up`.
@@ -107,8 +106,7 @@ class ModelFields(BaseModel):
         The first load of a process imports torch, which stops all threads for some tenths of a second: where that
         matters, warm up before the loop starts.
         """
-        if self.scorer is None:
-            await self._shared_model().awarm_up()
+        await self._shared_model().awarm_up()
 
     def close(self) -> None:
         """Let go of the model; its last user frees the memory. Using this object again loads it again."""
@@ -121,13 +119,14 @@ class ModelFields(BaseModel):
         """Let go of the model without blocking the event loop; see `close`."""
         await asyncio.to_thread(self.close)
 
-    def _scorer(self) -> Scorer:
-        return self._shared_model() if self.scorer is None else self.scorer
+    @abstractmethod
+    def _new_handle(self) -> SharedModel[Any]:
+        """Make the handle on the model that these fields name; loads nothing."""
 
-    def _shared_model(self) -> SharedScorer:
+    def _shared_model(self) -> SharedModel[Any]:
         with _opening:
             if self._handle is None:
-                self._handle = SharedScorer(self._model_settings(), self._batch_settings())
+                self._handle = self._new_handle()
             return self._handle
 
     def _model_settings(self) -> ModelSettings:
@@ -148,15 +147,14 @@ class ModelFields(BaseModel):
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 -- as pydantic declares it
         super().__setattr__(name, value)
-        if name in ModelFields.model_fields:
+        if name in ModelFields.model_fields or name in self.further_model_fields:
             self.close()
 
     def __copy__(self) -> Self:
         return super().__copy__()._cold()
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        shared_with_copy = {id(self.scorer): self.scorer}
-        return super().__deepcopy__({**(memo or {}), **shared_with_copy})._cold()
+        return super().__deepcopy__(memo)._cold()
 
     def _cold(self) -> Self:
         """Forget the handle: after a copy it would be the original's, and its model that of the original's fields."""

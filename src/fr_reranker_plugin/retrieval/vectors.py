@@ -39,6 +39,32 @@ def check_vectors(vectors: object, *, count: int | None, dimension: int, what: s
     return matrix
 
 
+def unit_vectors(vectors: object, *, dimension: int | None = None, what: str = "vectors") -> Vectors:
+    """Give vectors at the length 1: a cosine does not depend on their length.
+
+    :param vectors: A matrix of numbers, shape (n, dimension).
+    :param dimension: What their dimension must be; `None`: any.
+    :param what: What the message calls them.
+    :return: float32, shape (n, dimension).
+    :raises SettingsError: If they are no such matrix, or one is not finite or all zeros.
+    """
+    try:
+        matrix = np.asarray(vectors, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{what} must be a matrix of numbers: {error}") from None
+    if matrix.ndim != _MATRIX or (dimension is not None and matrix.shape[1] != dimension):
+        raise SettingsError(
+            f"{what} must have the shape (n, {dimension or 'dimension'}), got {matrix.shape}; use the model that the "
+            "index was made with"
+        )
+    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+    wrong = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+    if len(wrong):
+        raise SettingsError(f"number {wrong[0]} of {what} is all zeros or not finite: it has no direction to compare")
+    unit: Vectors = (matrix / lengths).astype(np.float32)
+    return unit
+
+
 def split_vectors(vectors: OptionalVectors, *, count: int, dimension: int) -> tuple[list[bool], Vectors]:
     """Tell which of `count` documents have a vector, and give those vectors in order.
 
