@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -113,7 +114,7 @@ def load_weights(
     if len(settings.devices) > 1:
         raise SettingsError(f"one copy of a model is loaded on one device; got {settings.device}")
     try:
-        with without_progress_bars():
+        with without_chatter():
             loaded: tuple[PreTrainedModel, dict[str, Any]] = auto_class.from_pretrained(
                 folder,
                 config=config,
@@ -136,17 +137,27 @@ def load_weights(
 
 
 @contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """Keep the bars that transformers draws for every checkpoint out of the caller's standard error."""
+def without_chatter() -> Iterator[None]:
+    """Keep out of the caller's standard error what transformers draws and reports for every checkpoint.
+
+    Its report of weights that are missing, or that nobody reads, is repeated by our own error where it matters.
+    """
     from transformers.utils import logging as transformers_logging
 
+    reporting = logging.getLogger("transformers.modeling_utils")
+    reporting.addFilter(_no_load_report)
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
+        reporting.removeFilter(_no_load_report)
         if shown:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _no_load_report(record: logging.LogRecord) -> bool:
+    return "LOAD REPORT" not in record.getMessage()
 
 
 def _best_device() -> str:

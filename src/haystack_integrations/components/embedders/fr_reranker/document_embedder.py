@@ -39,7 +39,7 @@ class FrenchDocumentEmbedder(EncoderParameters):
         *,
         model: str | Path = EMBEDDED,
         revision: str | None = None,
-        device: ComponentDevice | str | None = None,
+        device: ComponentDevice | str | list[str] | None = None,
         token: Secret | None = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False),  # noqa: B008 -- frozen
         dtype: DType = "auto",
         max_length: int | None = None,
@@ -56,6 +56,7 @@ class FrenchDocumentEmbedder(EncoderParameters):
         :param model: A Hub id, a local folder, or `"embedded"` for the small bi-encoder inside this package.
         :param revision: Commit, tag or branch on the Hub; `None`: `main`.
         :param device: Where the model runs. `None`: the first GPU if there is one, else the CPU.
+            A list: a copy of the model on each, behind one queue.
         :param token: Hub token for a private model; read when the model is loaded, never shown or saved.
         :param dtype: Arithmetic of the model. `"auto"`: float16 on CUDA, float32 elsewhere.
         :param max_length: Longest text in tokens, prefix included. `None`: what the model was made for.

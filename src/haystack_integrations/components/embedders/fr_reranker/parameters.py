@@ -11,8 +11,8 @@ from haystack.utils import ComponentDevice, Secret
 
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
+from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder
 from fr_reranker_plugin.scoring.settings import EMBEDDED, DType, ModelSettings
-from haystack_integrations.components.embedders.fr_reranker.encoder import LoadedEncoder as SharedEncoder
 from haystack_integrations.components.rankers.fr_reranker import checks
 
 _opening: Final = threading.Lock()
