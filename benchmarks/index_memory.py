@@ -112,8 +112,8 @@ def too_long(findings: dict[str, Any], kind: IndexKind, size: int) -> str | None
         expected = one["build_seconds"] * size / one["vectors"]
         if one["vectors"] < size and expected > _LONGEST_BUILD:
             return (
-                f"building would take more than {_LONGEST_BUILD // 60} minutes: {one['build_seconds']:.0f} s for "
-                f"{one['vectors']:,} vectors, and the time grows at least as fast as their number"
+                f"left out: building would take more than {_LONGEST_BUILD // 60} minutes: {one['build_seconds']:.0f} s "
+                f"for {one['vectors']:,} vectors, and the time grows at least as fast as their number"
             )
     return None
 

@@ -18,16 +18,16 @@ that are memory-mapped also after the queries, and the part of that which other 
 
 
 def markdown(findings: Mapping[str, Mapping[str, Any]]) -> str:
-    """Write the page: where each case was measured, and the table."""
+    """Write the page: where each case was measured, the table, and what to know of single cases."""
     cases = sorted(findings.values(), key=lambda case: int(case["vectors"]))
     first = cases[0]
     lines = ["# Memory of an index", ""]
     lines += [_INTRODUCTION.format_map(first), *_where(cases), ""]
     lines += [_row(_COLUMNS), _row(("---", *["---:"] * (len(_COLUMNS) - 1)))]
     lines += [_row(_cells(case)) for case in cases if "left_out" not in case]
-    left_out = [f"- Left out: `{case['kind']}` with {case['vectors']:,}: {case['left_out']}." for case in cases
-                if "left_out" in case]  # fmt: skip
-    return "\n".join([*lines, *([""] if left_out else []), *left_out]) + "\n"
+    remarks = [f"- `{case['kind']}` with {case['vectors']:,}: {case[name]}." for case in cases
+               for name in ("left_out", "remark") if name in case]  # fmt: skip
+    return "\n".join([*lines, *([""] if remarks else []), *remarks]) + "\n"
 
 
 def _where(cases: list[Mapping[str, Any]]) -> list[str]:
