@@ -15,7 +15,7 @@ from typing import Any, Final
 from benchmarks.rounds import seconds_of
 
 _PACKAGES: Final = ("fr-reranker-plugin", "torch", "transformers", "tokenizers", "sentence-transformers", "numpy",
-                    "onnxruntime", "onnx", "openvino", "ctranslate2", "FlagEmbedding", "haystack-ai",
+                    "faiss-cpu", "onnxruntime", "onnx", "openvino", "ctranslate2", "FlagEmbedding", "haystack-ai",
                     "sentence-transformers-haystack", "triton")  # fmt: skip
 _FLAGS: Final = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16",
                  "amx_int8")  # fmt: skip
@@ -28,7 +28,7 @@ def provenance(argv: list[str], *, module: str = "benchmarks.run") -> dict[str, 
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", module, *argv]),
         "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "src", "benchmarks")),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "src", "benchmarks", ":!benchmarks/results")),
     }
 
 

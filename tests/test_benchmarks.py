@@ -16,6 +16,9 @@ from benchmarks.contenders import CPU, CUDA, LOCKED, REFERENCE, contenders
 from benchmarks.encoding import OURS, THEIRS, compare, encoders, missed
 from benchmarks.faulty_engine import POISON, FaultyEngine
 from benchmarks.gates import gates, merged
+from benchmarks.index_memory import main as measure_indexes
+from benchmarks.index_memory import too_long
+from benchmarks.index_memory_report import markdown as index_table
 from benchmarks.models import RANDOM_TINY, checkpoint, tokenizer_of
 from benchmarks.peers.length_sorted import LengthSorted
 from benchmarks.report import lines, markdown, ratio
@@ -317,3 +320,31 @@ def test_encoding_is_compared_on_equal_texts_and_vectors(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("ratio", "cosine", "misses"), [(1.5, 0.9999, 0), (1.4, 1.0, 1), (1.4, 0.99, 2)])
 def test_the_gates_of_encoding_name_what_is_missed(ratio, cosine, misses):
     assert len(missed({"ratio": {"median": ratio}, "least_cosine": cosine})) == misses
+
+
+@LOADED
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
+def test_the_memory_of_an_index_is_that_of_its_vectors_unless_they_stay_on_disk(tmp_path):
+    out = tmp_path / "memory.json"
+    assert measure_indexes(["--kinds", "flat", "--sizes", "20000", "--out", str(out)]) == 0
+    assert measure_indexes(["--kinds", "hnsw", "--sizes", "300", "--out", str(out)]) == 0
+    found = json.loads(out.read_text(encoding="utf-8"))
+    flat = found["flat, 20000"]
+    assert flat["vectors_mib"] == pytest.approx(20000 * 384 * 4 / 2**20, rel=0.01)
+    assert flat["plain"]["opened_mib"] > flat["vectors_mib"] > 2 * flat["mapped"]["opened_mib"]
+    assert flat["mapped"]["searched_mib"] > flat["vectors_mib"] > 2 * flat["mapped"]["own_mib"]
+    assert flat["plain"]["recall_at_10"] == flat["mapped"]["recall_at_10"] == 1
+    assert found["hnsw, 300"]["plain"]["recall_at_10"] > 0.9
+    assert out.with_suffix(".md").read_text(encoding="utf-8").count("\n| ") == 4
+
+
+def test_a_kind_of_index_that_would_take_too_long_to_build_is_left_out_with_its_reason():
+    known = {"a": {"kind": "hnsw", "vectors": 100_000, "build_seconds": 31.0}}
+    assert too_long(known, "hnsw", 900_000) is None
+    assert too_long(known, "flat", 1_000_000) is None
+    reason = too_long(known, "hnsw", 1_000_000)
+    assert reason.startswith("left out: building would take more than 5 minutes: 31 s for 100,000 vectors")
+    machine = {"processor": "p", "cores": 2, "load_average_at_start": [0.0], "python": "3", "versions": {}}
+    case = {"kind": "hnsw", "vectors": 1_000_000, "left_out": reason, "command": "c", "date": "d", "commit": "c",
+            "uncommitted_changes": False, "machine": machine, "dimension": 384, "queries": 100}  # fmt: skip
+    assert f"- `hnsw` with 1,000,000: {reason}." in index_table({"b": case})

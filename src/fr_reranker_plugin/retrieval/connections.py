@@ -16,6 +16,8 @@ from fr_reranker_plugin.retrieval.filter_functions import FilterFunctions
 _OLDEST_SQLITE: Final = (3, 38)
 _CONNECTIONS_PER_FILE: Final = 4
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+_MAIN_CODE: Final = 0xFF
 _NO_WAITING_FOR_THE_DISK: Final = "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;"
 """A working copy is worthless after a crash, so it is not protected against one; a failed statement is undone."""
 
@@ -57,16 +59,19 @@ class Connections:
         """Wait for a connection and hold it; a transaction that is open at the end is committed, or undone.
 
         :raises FilterError: If a filter compared what has no order.
-        :raises IndexFolderError: If the file is damaged.
+        :raises IndexFolderError: If the file is damaged, or the disk is full.
         """
         link = self._free.get()
         try:
             with link.functions.explained(), link.connection:
                 yield link.connection
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", None) not in _DAMAGED:
+            code = getattr(error, "sqlite_errorcode", 0) & _MAIN_CODE
+            if code not in (*_DAMAGED, *_NO_ROOM):
                 raise
-            raise IndexFolderError(f"{self._path} is damaged: {error}") from error
+            place = self._path or "the database in memory"
+            trouble = f"{place} is damaged" if code in _DAMAGED else f"{place} cannot be read or written, is there room"
+            raise IndexFolderError(f"{trouble}: {error}") from error
         finally:
             self._free.put(link)
 

@@ -229,6 +229,7 @@ class DenseIndex:
         self.close()
 
     def _write(self, documents: Sequence[StoredDocument], vectors: OptionalVectors, *, replace: bool) -> None:
+        """Append vectors, which are not found until their documents are written: what fails before adds nothing."""
         rows = check_documents(documents)
         has_vector, matrix = split_vectors(vectors, count=len(rows), dimension=self.dimension)
         with self._store.changing() as contents:
@@ -240,9 +241,7 @@ class DenseIndex:
             for start in range(0, len(matrix), _ADDED_AT_ONCE):
                 with self._store.alone():
                     contents.append(matrix[start : start + _ADDED_AT_ONCE])
+            trained = contents.vectors.trained(contents.exact_vectors)
             with self._store.alone():
                 contents.write(rows, has_vector)
-            trained = contents.vectors.trained(contents.exact_vectors)
-            if trained is not None:
-                with self._store.alone():
-                    contents.vectors = trained
+                contents.vectors = trained or contents.vectors

@@ -88,14 +88,29 @@ class IndexFolder:
 
         :param counts: How many documents and how many vectors.
         :param write_vectors: Writes the FAISS file; likewise `write_documents` the database.
+        :raises IndexFolderError: If the disk is full; what was saved before is still there.
         """
         vectors = self.path / f"vectors-{generation:06d}.faiss"
         documents = self.path / f"documents-{generation:06d}.sqlite"
-        for path, write in ((vectors, write_vectors), (documents, write_documents)):
-            path.unlink(missing_ok=True)
-            write(path)
-            flush(path)
-        manifest = Manifest(
+        try:
+            for path, write in ((vectors, write_vectors), (documents, write_documents)):
+                path.unlink(missing_ok=True)
+                write(path)
+                flush(path)
+            manifest = self._manifest_of(generation, settings, counts, vectors, documents)
+            replace_file(self.path / MANIFEST_NAME, manifest.to_bytes())
+        except (OSError, IndexFolderError) as error:
+            raise IndexFolderError(
+                f"the index could not be saved into {self.path}: {error}; what was saved before is unchanged, "
+                "make room and save again"
+            ) from error
+        self.clean(manifest, working=True)
+        return manifest
+
+    def _manifest_of(
+        self, generation: int, settings: IndexSettings, counts: tuple[int, int], vectors: Path, documents: Path
+    ) -> Manifest:
+        return Manifest(
             generation=generation,
             documents=counts[0],
             vectors=counts[1],
@@ -105,9 +120,6 @@ class IndexFolder:
             saved_at=datetime.now(UTC).isoformat(timespec="seconds"),
             saved_with={"fr-reranker-plugin": version("fr-reranker-plugin"), "faiss": str(load_faiss().__version__)},
         )
-        replace_file(self.path / MANIFEST_NAME, manifest.to_bytes())
-        self.clean(manifest, working=True)
-        return manifest
 
     def clean(self, manifest: Manifest, *, working: bool = False) -> None:
         """Remove what earlier writers left: older generations, and files of saves that were cut off.

@@ -28,6 +28,7 @@ _SCARCE: Final = 10
 """Where fewer than one in so many are selected, comparing each costs less than searching for them."""
 
 _MOVED_AT_ONCE: Final = 16_384
+_WRITTEN_AT_ONCE: Final = 1 << 20
 
 
 class VectorIndex:
@@ -147,8 +148,13 @@ class VectorIndex:
         return index.trained(lambda positions: exact_vectors(keep[positions])) or index
 
     def write(self, path: Path) -> None:
-        """Write everything into a file, in the form of a CPU."""
-        load_faiss().write_index(self._index, str(path))
+        """Write everything into a file, in the form of a CPU.
+
+        :raises OSError: If the disk is full. FAISS, which writes files itself too, would not tell of the last bytes.
+        """
+        faiss = load_faiss()
+        with path.open("wb") as file:
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write, _WRITTEN_AT_ONCE))
 
     def _filled(self, index: Any, exact_vectors: Callable[[Positions], Vectors], positions: Positions) -> Self:  # noqa: ANN401 -- as above
         for begin in range(0, len(positions), _MOVED_AT_ONCE):

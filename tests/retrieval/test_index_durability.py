@@ -1,0 +1,290 @@
+"""What is on disk is refused or whole; what fails halfway changes nothing; readers see one state at a time."""
+
+import json
+import multiprocessing
+import os
+import resource
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fr_reranker_plugin import DenseIndex, EncoderIdentity, IndexFolderError, IndexLockedError, IndexSettings
+from fr_reranker_plugin.retrieval import vector_index
+from index_writer import (
+    DIMENSION,
+    always_at,
+    contents_at,
+    read_when_asked,
+    step_of,
+    take_step,
+    try_to_write,
+    vector_of,
+)
+from unit_vectors import documents, unit_vectors
+
+PROCESSES = multiprocessing.get_context("forkserver")
+KINDS = ("flat", "hnsw", "ivfpq")
+ENCODER = EncoderIdentity(
+    model="modèle",
+    revision="1",
+    max_length=512,
+    query_prefix="query: ",
+    passage_prefix="passage: ",
+    dimension=DIMENSION,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with DenseIndex.create(tmp_path / "index", settings=IndexSettings(dimension=DIMENSION, encoder=ENCODER)) as index:
+        take_step(index, 1)
+        index.save()
+    return tmp_path / "index"
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "writer.lock"}
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [flip, cut, empty, Path.unlink])
+@pytest.mark.parametrize("pattern", ["manifest.json", "vectors-*", "documents-*"])
+def test_a_damaged_file_is_refused_by_name_and_nothing_is_overwritten(
+    folder: Path, pattern: str, damage: Callable[[Path], None]
+) -> None:
+    [path] = folder.glob(pattern)
+    damage(path)
+    before = bytes_of(folder)
+    for read_only in (True, False):
+        with pytest.raises(IndexFolderError, match=path.name):
+            DenseIndex.open(folder, read_only=read_only)
+    with pytest.raises(IndexFolderError):
+        DenseIndex.create(folder, settings=IndexSettings(dimension=DIMENSION))
+    assert bytes_of(folder) == before
+
+
+def test_every_byte_of_the_manifest_counts(folder: Path) -> None:
+    path = folder / "manifest.json"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(IndexFolderError):
+            DenseIndex.open(folder, read_only=True)
+    path.write_bytes(content)
+    DenseIndex.open(folder, read_only=True).close()
+
+
+def test_an_index_of_another_encoder_or_a_newer_version_is_refused_and_stays(folder: Path) -> None:
+    before = bytes_of(folder)
+    for expected, says in [
+        (replace(ENCODER, model="autre"), "autre"),
+        (replace(ENCODER, revision="2"), "revision"),
+        (replace(ENCODER, dimension=32), "32"),
+    ]:
+        for read_only in (True, False):
+            with pytest.raises(IndexFolderError, match=says):
+                DenseIndex.open(folder, expected=expected, read_only=read_only)
+    DenseIndex.open(folder, expected=ENCODER).close()
+    assert bytes_of(folder) == before
+    manifest = json.loads(before["manifest.json"])
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
+    with pytest.raises(IndexFolderError, match="has the format 2"):
+        DenseIndex.open(folder)
+
+
+def test_a_second_writer_is_refused_with_the_process_of_the_first(folder: Path) -> None:
+    ours, theirs = PROCESSES.Pipe(duplex=False)
+    with DenseIndex.open(folder) as index:
+        with pytest.raises(IndexLockedError, match=f"process {os.getpid()};"):
+            DenseIndex.open(folder)
+        other = PROCESSES.Process(target=try_to_write, args=(folder, theirs))
+        other.start()
+        assert ours.poll(60)
+        assert f"process {os.getpid()};" in ours.recv()
+        other.join(timeout=60)
+        DenseIndex.open(folder, read_only=True).close()
+        assert step_of(index) == 1
+    DenseIndex.open(folder).close()
+
+
+def test_reader_processes_follow_the_writer_when_they_reload(folder: Path) -> None:
+    with ExitStack() as stack:
+        readers = []
+        for memory_map in (False, True):
+            ours, theirs = PROCESSES.Pipe()
+            reader = PROCESSES.Process(target=read_when_asked, args=(folder, memory_map, theirs))
+            reader.start()
+            stack.callback(reader.kill)
+            readers.append((reader, ours))
+        index = stack.enter_context(DenseIndex.open(folder))
+        for step in range(2, 8):
+            assert [_received(ours) for _, ours in readers] == [(step > 2, step - 1)] * 2
+            take_step(index, step)
+            _ask_all(readers)
+            assert [_received(ours) for _, ours in readers] == [(False, step - 1)] * 2
+            index.save()
+            _ask_all(readers)
+        for reader, ours in readers:
+            assert _received(ours) == (True, 7)
+            ours.send(None)
+            reader.join(timeout=60)
+            assert reader.exitcode == 0
+
+
+def _ask_all(readers: list) -> None:
+    for _, ours in readers:
+        ours.send("reload")
+
+
+def _received(connection) -> tuple[bool, int]:
+    assert connection.poll(60)
+    return connection.recv()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_that_search_beside_a_writer_see_text_and_vector_of_the_same_state(kind: str, tmp_path: Path) -> None:
+    threads, steps = 8, 30
+    begin, written = threading.Barrier(threads + 1, timeout=60), threading.Event()
+    settings = IndexSettings(dimension=DIMENSION, kind=kind)
+
+    def write(index: DenseIndex) -> None:
+        begin.wait()
+        try:
+            for step in range(2, steps):
+                take_step(index, step)
+                index.save()
+        finally:
+            written.set()
+
+    def read(index: DenseIndex, number: int) -> int:
+        query, searches = unit_vectors(1, DIMENSION, seed=number), 0
+        begin.wait()
+        while not written.is_set() or not searches:
+            [hits] = index.search(query, 50)
+            assert len({hit.document.id for hit in hits}) == len(hits) >= len(always_at(1))
+            for hit in hits:
+                assert hit.score == pytest.approx(float(query[0] @ vector_of(hit.document)), abs=1e-5)
+            searches += 1
+        return searches
+
+    with DenseIndex.create(tmp_path / "index", settings=settings) as index, ThreadPoolExecutor(threads + 1) as pool:
+        take_step(index, 1)
+        index.save()
+        writing = pool.submit(write, index)
+        reading = [pool.submit(read, index, number) for number in range(threads)]
+        assert all(future.result(timeout=60) for future in reading)
+        writing.result(timeout=60)
+        assert step_of(index) == steps - 1
+
+
+@contextmanager
+def no_room_for_documents(index: DenseIndex) -> Iterator[None]:
+    """Let SQLite find the disk full."""
+    with index._store.changing() as contents:
+        connections = [link.connection for link in contents.database._connections._links]
+    [pages] = connections[0].execute("PRAGMA page_count").fetchone()
+    for connection in connections:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+    try:
+        yield
+    finally:
+        for connection in connections:
+            connection.execute("PRAGMA max_page_count = 1000000")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_write_that_fails_halfway_adds_nothing_and_shifts_nothing(kind: str, tmp_path: Path) -> None:
+    many = documents(3000)
+    with DenseIndex.create(tmp_path / "index", settings=IndexSettings(dimension=DIMENSION, kind=kind)) as index:
+        take_step(index, 1)
+        index.save()
+        for write, refused in ((index.add, many), (index.upsert, [*always_at(2), *many])):
+            with no_room_for_documents(index), pytest.raises(IndexFolderError, match="full"):
+                write(refused, unit_vectors(len(refused), DIMENSION, seed=9))
+            assert step_of(index) == 1
+        take_step(index, 2)
+        assert step_of(index) == 2
+        index.save()
+    with DenseIndex.open(tmp_path / "index") as index:
+        assert step_of(index) == 2
+        take_step(index, 3)
+        index.save()
+        assert step_of(index) == 3
+
+
+def test_an_add_whose_training_fails_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    settings = IndexSettings(dimension=DIMENSION, kind="ivf", ivf_lists=2)
+    vectors = unit_vectors(100, DIMENSION)
+    with DenseIndex.create(settings=settings) as index:
+        take_step(index, 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(vector_index, "train", fails)
+            with pytest.raises(MemoryError):
+                index.add(documents(100), vectors)
+        assert step_of(index) == 1
+        index.add(documents(100), vectors)
+        assert np.array_equal(index.vectors(["d0", "d99"]), vectors[[0, 99]])
+        assert len(index) == 100 + len(contents_at(1))
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let the system refuse to write more into a file, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("missing", [1, 100, 5000, 100_000])
+@pytest.mark.parametrize("suffix", ["faiss", "sqlite"])
+def test_a_save_without_room_leaves_what_was_saved_and_can_be_repeated(
+    suffix: str, missing: int, tmp_path: Path
+) -> None:
+    many = documents(5000 if suffix == "sqlite" else 3000)
+    vectors = [*unit_vectors(3000, DIMENSION), *[None] * (len(many) - 3000)]
+    settings = IndexSettings(dimension=DIMENSION, kind="hnsw" if suffix == "faiss" else "flat")  # the larger file
+    with DenseIndex.create(tmp_path / "whole", settings=settings) as whole:
+        whole.add(many, vectors)
+        whole.save()
+    [path] = (tmp_path / "whole").glob(f"*.{suffix}")
+    with DenseIndex.create(tmp_path / "index", settings=settings) as index:
+        take_step(index, 1)
+        index.save()
+        index.delete([document.id for document in contents_at(1)])
+        index.add(many, vectors)
+        with (
+            files_of_at_most(path.stat().st_size - missing),
+            pytest.raises(IndexFolderError, match="could not be saved"),
+        ):
+            index.save()
+        with DenseIndex.open(tmp_path / "index", read_only=True) as reader:
+            assert step_of(reader) == 1
+        index.save()
+    with DenseIndex.open(tmp_path / "index", read_only=True) as reader:
+        assert reader.ids() == [document.id for document in many]
+        assert np.array_equal(reader.vectors(["d0", "d2999"]), unit_vectors(3000, DIMENSION)[[0, 2999]])
