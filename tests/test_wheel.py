@@ -6,7 +6,7 @@ import subprocess
 import sys
 import venv
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -45,16 +45,18 @@ def environment(wheel, tmp_path_factory):
 def test_the_wheel_is_small_enough_and_holds_what_it_should(wheel):
     assert wheel.stat().st_size < 100e6
     names = set(zipfile.ZipFile(wheel).namelist())
-    ours = "haystack_integrations/components/rankers/fr_reranker"
+    leaves = [f"haystack_integrations/components/{kind}/fr_reranker" for kind in ("embedders", "rankers", "retrievers")]
+    leaves.append("haystack_integrations/document_stores/fr_reranker")
     assert {
         "fr_reranker_plugin/py.typed",
         "fr_reranker_plugin/models/bi_encoder/model.safetensors",
         "fr_reranker_plugin/models/cross_encoder/model.safetensors",
         "fr_reranker_plugin/sample_collection/corpus.jsonl",
-        f"{ours}/__init__.py",
-        f"{ours}/py.typed",
+        *(f"{leaf}/{name}" for leaf in leaves for name in ("__init__.py", "py.typed")),
     } <= names
-    assert "haystack_integrations/__init__.py" not in names
+    assert {name.rpartition("/")[0] for name in names if name.endswith("/__init__.py")} >= set(leaves)
+    above = {str(parent) for leaf in leaves for parent in PurePosixPath(leaf).parents}
+    assert not [name for name in names if name.endswith("__init__.py") and name.rpartition("/")[0] in above]
     assert not [name for name in names if name.startswith(("tests/", "recipes/", "examples/"))]
 
 
