@@ -150,7 +150,7 @@ class VectorIndex:
     def write(self, path: Path) -> None:
         """Write everything into a file, in the form of a CPU.
 
-        :raises OSError: If the disk is full. FAISS, which writes files itself too, would not tell of the last bytes.
+        :raises OSError: If the disk is full; a file of Python tells of it at every byte, the last ones included.
         """
         faiss = load_faiss()
         with path.open("wb") as file:
