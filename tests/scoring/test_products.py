@@ -7,9 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fr_reranker_plugin.scoring.forward.batch import rounded_up
 from fr_reranker_plugin.scoring.forward.encoder_weights import Affine
 from fr_reranker_plugin.scoring.forward.linear import OneDnnLinear, Scratch
 from fr_reranker_plugin.scoring.forward.rounding import MIDDLE, Rounding, fit_rounding, round_weight
+from fr_reranker_plugin.scoring.scorer import EncodedPair
 
 needs_onednn = pytest.mark.skipif(not OneDnnLinear.is_available(), reason="needs a CPU with AVX2 and torch with oneDNN")
 
@@ -71,3 +73,15 @@ def test_channels_that_are_far_larger_do_not_coarsen_the_others():
     one_step_for_all = (rows / limits.max() * 127).round() * limits.max() / 127
     error, plain_error = ((product - rows @ weight.T).std() for product in (found, one_step_for_all @ weight.T))
     assert error < plain_error / 5
+
+
+@given(st.lists(st.integers(1, 512), min_size=1, max_size=60))
+def test_batches_on_a_cpu_have_few_sizes_and_keep_their_pairs_in_front(lengths):
+    pairs = [EncodedPair([7] * length, [0] * length, truncated=False) for length in lengths]
+    rounded = rounded_up(pairs, torch.device("cpu"))
+    tokens = sum(len(pair.token_ids) for pair in rounded)
+    assert rounded[: len(pairs)] == pairs
+    assert tokens % 16 == 0
+    assert 0 < tokens - sum(lengths) <= 40
+    assert len(pairs) < 8 or len(rounded) % 8 == 0
+    assert rounded_up(pairs, torch.device("cuda")) == pairs

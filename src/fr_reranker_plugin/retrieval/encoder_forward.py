@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from fr_reranker_plugin.retrieval.encoder_files import Pooling, Prefixes
 from fr_reranker_plugin.retrieval.text_tokenizer import TextTokenizer
-from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch
+from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch, rounded_up
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class PackedTexts:
 
     def __call__(self, batch: Sequence[EncodedPair]) -> Tensor:
         """Give the unit vectors of `batch`; texts of like length should stand together."""
-        return self._forward(_packed(batch, self._numbering, self._pooling, self._device))
+        texts = rounded_up(batch, self._device)
+        return self._forward(_packed(texts, self._numbering, self._pooling, self._device))[: len(batch)]
 
 
 class PaddedTexts:

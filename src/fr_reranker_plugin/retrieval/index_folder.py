@@ -90,6 +90,7 @@ class IndexFolder:
         :param write_vectors: Writes the FAISS file; likewise `write_documents` the database.
         :raises IndexFolderError: If the disk is full; what was saved before is still there.
         """
+        generation = self._unused(generation)
         vectors = self.path / f"vectors-{generation:06d}.faiss"
         documents = self.path / f"documents-{generation:06d}.sqlite"
         try:
@@ -120,6 +121,13 @@ class IndexFolder:
             saved_at=datetime.now(UTC).isoformat(timespec="seconds"),
             saved_with={"fr-reranker-plugin": version("fr-reranker-plugin"), "faiss": str(load_faiss().__version__)},
         )
+
+    def _unused(self, generation: int) -> int:
+        """Give a number that the manifest on disk does not name: a save may fail after it became the current one."""
+        try:
+            return max(generation, self.manifest().generation + 1)
+        except IndexFolderError:
+            return generation
 
     def clean(self, manifest: Manifest, *, working: bool = False) -> None:
         """Remove what earlier writers left: older generations, and files of saves that were cut off.

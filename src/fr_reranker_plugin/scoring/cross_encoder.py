@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from fr_reranker_plugin.errors import ModelLoadError
 from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
-from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch, arrival
+from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch, arrival, rounded_up
 from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_settings
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
 from fr_reranker_plugin.scoring.settings import ModelSettings
@@ -129,8 +129,9 @@ class CrossEncoder:
 
         order = sorted(range(len(batch)), key=lambda place: len(batch[place].token_ids))
         with torch.inference_mode():
-            packed = PackedBatch.of([batch[place] for place in order], self._numbering, self._device)
-            logits = self._forward(packed).to("cpu", non_blocking=True)
+            pairs = rounded_up([batch[place] for place in order], self._device)
+            packed = PackedBatch.of(pairs, self._numbering, self._device)
+            logits = self._forward(packed)[: len(batch)].to("cpu", non_blocking=True)
         arrived = arrival(self._device)
 
         def collect() -> list[float]:

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from fr_reranker_plugin.scoring.forward.attention import Layout, on_device
+from fr_reranker_plugin.scoring.scorer import EncodedPair
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from fr_reranker_plugin.scoring.scorer import EncodedPair
+
+_SMALL_BATCH: Final = 256
+_SMALL_TOKEN_STEP: Final = 16
+_TOKEN_STEP: Final = 32
+_PAIR_STEP: Final = 8
+"""Numbers of tokens and of pairs are rounded up to multiples of these on a CPU; fewer than eight pairs are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,22 @@ class Numbering:
         kept = [token != self.skipped for token in token_ids]
         counted = accumulate(kept)
         return [self.first - 1 + (count if keep else 0) for keep, count in zip(kept, counted, strict=True)]
+
+
+def rounded_up(pairs: Sequence[EncodedPair], device: torch.device) -> list[EncodedPair]:
+    """Give `pairs` and behind them a few that nobody reads, so that batches have few different sizes.
+
+    oneDNN prepares each of its products for each number of rows anew, and keeps what it prepared: with every size that
+    comes, a process would grow by hundreds of MiB. On a GPU the pairs are given back as they are.
+    """
+    if device.type != "cpu":
+        return list(pairs)
+    tokens, count = sum(len(pair.token_ids) for pair in pairs), len(pairs)
+    more = 1 if count < _PAIR_STEP else _PAIR_STEP - count % _PAIR_STEP
+    step = _TOKEN_STEP if tokens > _SMALL_BATCH else _SMALL_TOKEN_STEP
+    filling = more + -(tokens + more) % step
+    lengths = [1] * (more - 1) + [filling - more + 1]
+    return [*pairs, *(EncodedPair([0] * length, [0] * length, truncated=False) for length in lengths)]
 
 
 def arrival(device: torch.device) -> Callable[[], object]:
