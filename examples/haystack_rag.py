@@ -37,7 +37,7 @@ CANDIDATES = 50
 CITED = 4
 INSTRUCTION = """\
 Tu réponds en français aux questions des habitants, à l'aide des passages numérotés et de rien d'autre. Cite après
-chaque affirmation le numéro du passage qui la fonde, comme [1]. Si les passages ne répondent pas à la question, dis-le."""
+chaque affirmation le numéro du passage qui la fonde, comme [1]. Si les passages ne répondent pas, dis-le."""
 TEMPLATE = """\
 {% for document in documents -%}
 [{{ loop.index }}] {{ document.content }}
