@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import nbformat
 import pytest
@@ -16,6 +17,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 RAG = ["haystack_rag.py", "langchain_rag.py"]
 QUESTION = "Comment déclarer une naissance à la mairie ?"
+SEARCH = "import sys; from fr_reranker_plugin.cli import main; sys.argv.insert(1, 'search'); main()"
 EXECUTE = """
 import sys, nbformat
 from nbclient import NotebookClient
@@ -28,9 +30,9 @@ nbformat.write(notebook, sys.argv[3])
 class Endpoint(BaseHTTPRequestHandler):
     """An OpenAI-compatible endpoint that cites the first passage, whatever it is asked."""
 
-    asked: list[dict] = []
+    asked: ClassVar[list[dict]] = []
 
-    def do_POST(self):  # noqa: N802 -- the name that http.server calls
+    def do_POST(self):
         self.asked.append({"path": self.path, **json.loads(self.rfile.read(int(self.headers["Content-Length"])))})
         message = {"role": "assistant", "content": "Dans les cinq jours [1]."}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
@@ -114,9 +116,7 @@ def test_own_documents_become_an_index_that_the_command_line_searches(tmp_path, 
     shown = run(EXAMPLES / "vos_documents.py", EXAMPLES / "documents", tmp_path / "index", question).splitlines()
     assert shown[0].endswith("passages from 3 files")
     assert source in shown[2]
-    found = json.loads(
-        run("-m", "fr_reranker_plugin.cli", "search", tmp_path / "index", question, "--json", "--method", "bm25")
-    )
+    found = json.loads(run("-c", SEARCH, tmp_path / "index", question, "--json", "--method", "bm25"))
     assert found[0]["metadata"]["file_path"].endswith(source)
 
 
