@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -18,8 +19,9 @@ def code_blocks():
 
 def run_python(*arguments):
     """Run the interpreter as a reader would, outside the repository's sources, with a clean warning filter."""
+    offline = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, *arguments], cwd=ROOT, env=offline, capture_output=True, text=True, timeout=110, check=False
     )
 
 
