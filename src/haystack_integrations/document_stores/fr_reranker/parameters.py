@@ -13,6 +13,7 @@ from fr_reranker_plugin.retrieval.dense_index import DenseIndex
 from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
 from fr_reranker_plugin.retrieval.index_manifest import MANIFEST_NAME, Manifest
 from fr_reranker_plugin.retrieval.index_settings import IndexKind, IndexSettings, SearchDevice, check_device
+from fr_reranker_plugin.retrieval.open_folders import OpenFolder
 from haystack_integrations.components.rankers.fr_reranker.checks import check_flag
 
 
@@ -78,9 +79,8 @@ class StoreParameters:
         self.ivf_lists = ivf_lists
         self.ivf_probes = ivf_probes
         self.pq_bytes = pq_bytes
-        self._opened: DenseIndex | None = None
+        self._opened: OpenFolder | None = None
         self._opening = threading.Lock()
-        self._one_change = threading.RLock()
         self._check()
 
     @classmethod
@@ -112,17 +112,34 @@ class StoreParameters:
         return default_from_dict(cls, data)
 
     def close(self) -> None:
-        """Give up files, memory and the right to write; what was not saved is lost. The next use opens it again."""
+        """Give up files, memory and the right to write; what was not saved is lost. The next use opens it again.
+
+        Stores of the same folder in one process share what is open; it is given up by the last of them.
+        """
         with self._opening:
             opened, self._opened = self._opened, None
         if opened is not None:
-            opened.close()
+            opened.leave(self)
 
     @property
     def _index(self) -> DenseIndex:
+        return self._place().index
+
+    @property
+    def _one_change(self) -> threading.RLock:
+        return self._place().one_change
+
+    def _place(self) -> OpenFolder:
         with self._opening:
             if self._opened is None:
-                self._opened = self._open()
+                shared = None if self.folder is None or self.read_only else Path(self.folder)
+                opened = OpenFolder.join(self, shared, self._open)
+                try:
+                    self._check_settings(opened.index)
+                except BaseException:
+                    opened.leave(self)
+                    raise
+                self._opened = opened
             return self._opened
 
     def _open(self) -> DenseIndex:
@@ -130,7 +147,7 @@ class StoreParameters:
         is_new = self.folder is None or not (self.read_only or (Path(self.folder) / MANIFEST_NAME).exists())
         if self.folder is None or is_new:
             return DenseIndex.create(self.folder, settings=settings, device=self.device)
-        index = DenseIndex.open(
+        return DenseIndex.open(
             self.folder,
             expected=self.encoder,
             read_only=self.read_only,
@@ -138,16 +155,19 @@ class StoreParameters:
             verify=self.verify,
             device=self.device,
         )
-        found, wanted = asdict(index.settings), asdict(settings)
+
+    def _check_settings(self, index: DenseIndex) -> None:
+        """Refuse an open index that is another one than the one described."""
+        found, wanted = asdict(index.settings), asdict(self.index_settings())
         differing = [name for name in wanted if name != "encoder" and found[name] != wanted[name]]
+        if self.encoder is not None:
+            index.settings.check_encoder(self.encoder, str(self.folder))
         if differing:
-            index.close()
             told = ", ".join(f"{name} {found[name]!r}, not {wanted[name]!r}" for name in differing)
             raise IndexFolderError(
                 f"{self.folder} holds another index than the one described: {told}. "
                 "Use FaissDocumentStore.load to take what is there, or another folder"
             )
-        return index
 
     def _check(self) -> None:
         for name in ("return_embedding", "read_only", "memory_map", "verify", "save_on_write"):
