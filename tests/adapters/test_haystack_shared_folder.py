@@ -72,6 +72,20 @@ def test_many_stores_may_open_a_folder_at_once(tmp_path):
     FaissDocumentStore(tmp_path, embedding_dim=4).close()
 
 
+def test_a_folder_may_be_opened_while_its_last_user_closes_it(tmp_path):
+    FaissDocumentStore(tmp_path, embedding_dim=4).save()
+
+    def use(number):
+        for _ in range(20):
+            store = FaissDocumentStore(tmp_path, embedding_dim=4)
+            store.count_documents()
+            store.close()
+        return number
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(use, range(4))) == list(range(4))
+
+
 def test_saved_pipelines_for_writing_and_for_searching_work_in_one_process(tmp_path):
     store = FaissDocumentStore(tmp_path / "index")
     indexing = Pipeline()

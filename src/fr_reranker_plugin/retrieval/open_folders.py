@@ -52,7 +52,7 @@ class OpenFolder:
             for place, known in list(_live.items()):
                 if known is self:
                     del _live[place]
-        self.index.close()
+            self.index.close()  # inside: who comes next finds the folder free
 
 
 _lock: Final = threading.RLock()
