@@ -1,22 +1,13 @@
 """The document store: waiting or asynchronous, over one index."""
 
-import asyncio
-import contextvars
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any
 
 from haystack import Document
 from haystack.document_stores.types import DuplicatePolicy
 
+from fr_reranker_plugin.retrieval.index_threads import in_index_thread
 from haystack_integrations.document_stores.fr_reranker.synchronous import SynchronousStore
-
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
-
-_threads: Final = ThreadPoolExecutor(max_workers=8, thread_name_prefix="fr-reranker-store")
-"""Of their own, so that what fills asyncio's default ones does not keep searches waiting; FAISS lets go of the GIL."""
 
 
 class FaissDocumentStore(SynchronousStore):
@@ -38,51 +29,51 @@ class FaissDocumentStore(SynchronousStore):
 
     async def count_documents_async(self) -> int:
         """Count the documents without blocking the event loop."""
-        return await _in_thread(self.count_documents)
+        return await in_index_thread(self.count_documents)
 
     async def filter_documents_async(self, filters: dict[str, Any] | None = None) -> list[Document]:
         """Give the documents that match, without blocking the event loop; see `filter_documents`."""
-        return await _in_thread(self.filter_documents, filters)
+        return await in_index_thread(self.filter_documents, filters)
 
     async def write_documents_async(
         self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE
     ) -> int:
         """Write documents without blocking the event loop; see `write_documents`."""
-        return await _in_thread(self.write_documents, documents, policy)
+        return await in_index_thread(self.write_documents, documents, policy)
 
     async def delete_documents_async(self, document_ids: list[str]) -> None:
         """Delete documents without blocking the event loop; see `delete_documents`."""
-        await _in_thread(self.delete_documents, document_ids)
+        await in_index_thread(self.delete_documents, document_ids)
 
     async def delete_all_documents_async(self) -> None:
         """Delete every document without blocking the event loop."""
-        await _in_thread(self.delete_all_documents)
+        await in_index_thread(self.delete_all_documents)
 
     async def delete_by_filter_async(self, filters: dict[str, Any]) -> int:
         """Delete the documents that match, without blocking the event loop; see `delete_by_filter`."""
-        return await _in_thread(self.delete_by_filter, filters)
+        return await in_index_thread(self.delete_by_filter, filters)
 
     async def update_by_filter_async(self, filters: dict[str, Any], meta: dict[str, Any]) -> int:
         """Set metadata keys without blocking the event loop; see `update_by_filter`."""
-        return await _in_thread(self.update_by_filter, filters, meta)
+        return await in_index_thread(self.update_by_filter, filters, meta)
 
     async def count_documents_by_filter_async(self, filters: dict[str, Any]) -> int:
         """Count the documents that match, without blocking the event loop."""
-        return await _in_thread(self.count_documents_by_filter, filters)
+        return await in_index_thread(self.count_documents_by_filter, filters)
 
     async def count_unique_metadata_by_filter_async(
         self, filters: dict[str, Any], metadata_fields: list[str]
     ) -> dict[str, int]:
         """Count different values without blocking the event loop; see `count_unique_metadata_by_filter`."""
-        return await _in_thread(self.count_unique_metadata_by_filter, filters, metadata_fields)
+        return await in_index_thread(self.count_unique_metadata_by_filter, filters, metadata_fields)
 
     async def get_metadata_fields_info_async(self) -> dict[str, dict[str, str]]:
         """Give the type of each field without blocking the event loop; see `get_metadata_fields_info`."""
-        return await _in_thread(self.get_metadata_fields_info)
+        return await in_index_thread(self.get_metadata_fields_info)
 
     async def get_metadata_field_min_max_async(self, metadata_field: str) -> dict[str, Any]:
         """Give the bounds of a field without blocking the event loop; see `get_metadata_field_min_max`."""
-        return await _in_thread(self.get_metadata_field_min_max, metadata_field)
+        return await in_index_thread(self.get_metadata_field_min_max, metadata_field)
 
     async def get_metadata_field_unique_values_async(
         self,
@@ -93,7 +84,7 @@ class FaissDocumentStore(SynchronousStore):
         filters: dict[str, Any] | None = None,
     ) -> tuple[list[Any], int]:
         """Give different values without blocking the event loop; see `get_metadata_field_unique_values`."""
-        return await _in_thread(
+        return await in_index_thread(
             self.get_metadata_field_unique_values, metadata_field, search_term, from_, size, filters
         )
 
@@ -105,19 +96,12 @@ class FaissDocumentStore(SynchronousStore):
         return_embedding: bool | None = None,  # noqa: FBT001 -- as other stores have it
     ) -> list[Document]:
         """Find the nearest documents without blocking the event loop; see `embedding_retrieval`."""
-        return await _in_thread(self.embedding_retrieval, query_embedding, filters, top_k, return_embedding)
+        return await in_index_thread(self.embedding_retrieval, query_embedding, filters, top_k, return_embedding)
 
     async def save_async(self, folder: str | Path | None = None) -> None:
         """Put everything on disk without blocking the event loop; see `save`."""
-        await _in_thread(self.save, folder)
+        await in_index_thread(self.save, folder)
 
     async def close_async(self) -> None:
         """Close without blocking the event loop; see `close`."""
-        await _in_thread(self.close)
-
-
-async def _in_thread(
-    call: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
-) -> _Result:
-    context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(call, *arguments, **named))
+        await in_index_thread(self.close)
