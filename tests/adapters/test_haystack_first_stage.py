@@ -14,7 +14,7 @@ from haystack.tools import ComponentTool
 from haystack.utils import ComponentDevice, Secret
 
 from adapters.haystack_documents import QUESTION, french_documents
-from fr_reranker_plugin import EncoderIdentity, IndexFolderError, IndexLockedError, SettingsError
+from fr_reranker_plugin import DenseIndex, EncoderIdentity, IndexFolderError, IndexLockedError, SettingsError
 from fr_reranker_plugin.haystack import (
     FaissDocumentStore,
     FaissEmbeddingRetriever,
@@ -138,7 +138,7 @@ def test_a_saved_folder_is_loaded_with_its_settings_and_read_beside_its_writer(t
     store.save()
     assert (reader.count_documents(), reader.reload(), reader.count_documents()) == (20, True, 19)
     with pytest.raises(IndexLockedError):
-        FaissDocumentStore.load(tmp_path / "index").count_documents()
+        DenseIndex.open(tmp_path / "index")
     reader.close()
     store.close()
     assert store.count_documents() == 19
