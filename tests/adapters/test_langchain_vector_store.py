@@ -172,12 +172,25 @@ async def test_deleting_takes_ids_or_everything(store):
     assert empty.index is None
 
 
+@pytest.mark.parametrize("ids", ["12", [1], ["1", None]])
+async def test_what_is_no_list_of_ids_deletes_nothing(store, ids):
+    for refused in (store.delete, store.get_by_ids):
+        with pytest.raises(SettingsError, match="id"):
+            refused(ids)
+    with pytest.raises(SettingsError, match="id"):
+        await store.adelete(ids)
+    assert len(store.index) == 100
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ({"texts": ["a"], "metadatas": [{}, {}]}, "as many metadatas as texts, 1, but got 2"),
         ({"texts": ["a", "b"], "ids": ["1"]}, "as many ids as texts, 2, but got 1"),
+        ({"texts": "un seul texte"}, "texts must be a list"),
+        ({"texts": ["a"], "ids": "1"}, "ids must be a list"),
         ({"texts": ["bon", None]}, "must be a string"),
+        ({"texts": ["a"], "metadatas": [None]}, "must be a dictionary, got NoneType"),
         ({"texts": ["a"], "ids": [3]}, "must be a string"),
         ({"texts": ["a"], "metadatas": [{"when": datetime.date(2024, 1, 1)}]}, "JSON values.*'when'"),
         ({"texts": ["a"], "metadatas": [{"of": (1, 2)}]}, "JSON values.*'of'"),

@@ -140,6 +140,18 @@ def test_what_is_deleted_is_not_found_and_may_be_added_again() -> None:
         assert ids_of(index.search(vectors[:1], 1)[0]) == ["d0"]
 
 
+@pytest.mark.parametrize("ids", ["d1", ["d1", 2], [None]])
+def test_what_is_no_list_of_ids_is_refused_and_nothing_is_deleted(ids: Sequence[str]) -> None:
+    index, _ = index_of(0)
+    letters = [StoredDocument(letter, "texte") for letter in "d12"]
+    index.add(letters, unit_vectors(3, DIMENSION))
+    with index:
+        for refused in (index.delete, index.get, index.vectors):
+            with pytest.raises(SettingsError, match="id"):
+                refused(ids)
+        assert list(index.documents()) == letters
+
+
 def test_an_empty_index_finds_nothing() -> None:
     with DenseIndex.create(settings=IndexSettings(dimension=DIMENSION)) as index:
         assert index.search(unit_vectors(3, DIMENSION), 5) == [[], [], []]

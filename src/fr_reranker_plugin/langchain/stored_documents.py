@@ -25,6 +25,9 @@ def to_stored(
 
     :raises SettingsError: If there are more or fewer metadata or ids than texts, or one of them cannot be stored.
     """
+    for name, value in (("texts", texts), ("ids", ids)):
+        if isinstance(value, str):
+            raise SettingsError(f"{name} must be a list of strings, got one string; put it into a list")
     given = list(texts)
     for name, values in (("metadatas", metadatas), ("ids", ids)):
         if values is not None and len(values) != len(given):

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from fr_reranker_plugin.errors import DuplicateDocumentError
-from fr_reranker_plugin.retrieval.documents import Hit, StoredDocument, check_documents
+from fr_reranker_plugin.retrieval.documents import Hit, StoredDocument, check_documents, check_ids
 from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
 from fr_reranker_plugin.retrieval.filters import Filter
 from fr_reranker_plugin.retrieval.generations import Reading
@@ -107,12 +107,14 @@ class DenseIndex:
             return contents.replace(rows)
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove documents, and tell how many there were."""
+        """Remove documents, and tell how many there were; a string in place of a list of ids is refused."""
+        ids = check_ids(ids)
         with self._store.changing() as contents, self._store.alone():
             return contents.delete(ids)
 
     def get(self, ids: Sequence[str]) -> list[StoredDocument]:
         """Give the documents that exist, in the order of `ids`."""
+        ids = check_ids(ids)
         with self._store.reading() as contents:
             known = contents.database.get(ids)
         return [known[id_] for id_ in ids if id_ in known]
@@ -162,7 +164,7 @@ class DenseIndex:
         A row is not-a-number where there is no such document, or it has no vector.
         """
         with self._store.reading() as contents:
-            return contents.vectors_of(ids)
+            return contents.vectors_of(check_ids(ids))
 
     def search(self, queries: Vectors, k: int, *, filters: Filter | None = None) -> list[list[Hit]]:
         """Find the `k` documents nearest to each query, best first; equal ones in the order in which they came.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -57,6 +57,20 @@ def check_documents(documents: Sequence[StoredDocument]) -> list[Row]:
     return list(rows.values())
 
 
+def check_ids(ids: Iterable[str]) -> list[str]:
+    """Give ids as a list; a string alone is none, since each of its letters could be an id.
+
+    :raises SettingsError: If it is a string, or something in it is not.
+    """
+    if isinstance(ids, str):
+        raise SettingsError(f"expected a list of ids, got the string {ids!r:.80}; put it into a list")
+    listed = list(ids)
+    for place, id_ in enumerate(listed):
+        if not isinstance(id_, str):
+            raise SettingsError(f"id {place} must be a string, got {id_!r:.80}")
+    return listed
+
+
 def check_text(what: str, text: object) -> None:
     """Refuse a value that is not a string, or that cannot be written as UTF-8.
 
@@ -75,6 +89,10 @@ def metadata_to_json(document: StoredDocument) -> str:
 
     :raises SettingsError: If a value would not come back equal; the message names the document and the key.
     """
+    if not isinstance(document.metadata, Mapping):
+        raise SettingsError(
+            f"the metadata of document {document.id!r} must be a dictionary, got {type(document.metadata).__name__}"
+        )
     metadata = dict(document.metadata)
     if (text := _exact_json(metadata)) is not None:
         return text
