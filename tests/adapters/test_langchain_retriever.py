@@ -112,7 +112,7 @@ async def test_only_candidates_are_ranked_and_there_are_at_least_as_many_as_are_
     few = FrenchRerankRetriever(first_stage=store, reranker=EMBEDDED, candidates=2, k=1)
     assert {document.id for document in few.invoke(QUESTION, k=2)} == nearest
     assert few.invoke(QUESTION)[0].id in nearest
-    assert len(await few.ainvoke(QUESTION, k=5)) == 5
+    assert (len(few.invoke(QUESTION, k=5)), len(await few.ainvoke(QUESTION, k=5))) == (5, 5)
     first = FrenchRerankRetriever(first_stage=Everything(), reranker=EMBEDDED, candidates=2, k=1)
     assert first.invoke(QUESTION)[0].id in {"0", "1"}
 

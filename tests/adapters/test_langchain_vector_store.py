@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -405,8 +406,17 @@ async def test_searches_and_changes_at_once_do_not_hold_up_the_event_loop(french
     assert len(french.index) == len(SENTENCES)
 
 
-def test_threads_that_add_the_first_documents_at_once_share_one_index(embedding):
+def test_threads_that_add_the_first_documents_at_once_share_one_index(embedding, monkeypatch):
     store = FaissVectorStore(embedding)
+    create, created, second = DenseIndex.create, [], threading.Barrier(2)
+
+    def create_beside_another(**options):
+        with suppress(threading.BrokenBarrierError):
+            second.wait(timeout=0.2)  # nobody comes: one thread at a time makes an index
+        created.append(create(**options))
+        return created[-1]
+
+    monkeypatch.setattr(DenseIndex, "create", create_beside_another)
     together = threading.Barrier(8, timeout=TIMEOUT)
 
     def add(number):
@@ -416,3 +426,4 @@ def test_threads_that_add_the_first_documents_at_once_share_one_index(embedding)
     with ThreadPoolExecutor(8) as pool:
         ids = [id_ for added in pool.map(add, range(8), timeout=TIMEOUT) for id_ in added]
     assert len(store.get_by_ids(ids)) == len(store.index) == 40
+    assert created == [store.index]
