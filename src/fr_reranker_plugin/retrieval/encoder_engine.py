@@ -83,6 +83,7 @@ class EncoderEngine:
             query_prefix=prefixes.query,
             passage_prefix=prefixes.passage,
             dimension=int(config.hidden_size),
+            fingerprint=files.fingerprint(),
         )
         forward = _choose_forward(model, tokenizer, settings, pooling, prefixes)
         logger.info("loaded the bi-encoder %s on %s in %s", settings.model, settings.device, settings.dtype)

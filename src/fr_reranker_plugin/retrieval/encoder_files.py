@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from fr_reranker_plugin.errors import ModelLoadError
 
 Pooling = Literal["mean", "cls"]
 
+_DECISIVE: Final = ("*.safetensors", "pytorch_model*.bin", "tokenizer.json", "1_Pooling/config.json")
+_FINGERPRINT_DIGITS: Final = 32
 _OLD_POOLING_FLAG: Final = re.compile(r"pooling_mode_(\w+?)(?:_tokens?)?$")
 _E5_NAME: Final = re.compile(r"(?:^|[^a-z0-9])m?e5(?:$|[^a-z0-9])")
 _KNOWN_MODULES: Final = ("Transformer", "Pooling", "Normalize")
@@ -56,6 +59,15 @@ class EncoderFiles:
         if not settings.get("include_prompt", True):
             raise ModelLoadError(f"{self._folder}: pooling that leaves out the prompt is not supported")
         return "cls" if mode == "cls" else "mean"
+
+    def fingerprint(self) -> str:
+        """Give a checksum of what vectors depend on: the weights, the tokenizer and the pooling."""
+        digest = hashlib.sha256()
+        for pattern in _DECISIVE:
+            for path in sorted(self._folder.glob(pattern)):
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()[:_FINGERPRINT_DIGITS]
 
     def max_length(self) -> int | None:
         """Give the longest text in tokens that the model is meant for, or `None` if the folder does not say."""

@@ -19,6 +19,8 @@ class EncoderIdentity:
     :param query_prefix: What stood before each query.
     :param passage_prefix: What stood before each passage.
     :param dimension: Length of a vector.
+    :param fingerprint: Checksum of the weights, the tokenizer and the pooling: the same model in another folder is the
+        same, another model in the same folder is not. `None` if it is not known; then the names decide.
     :raises SettingsError: If a length is not a whole number of at least 1.
     """
 
@@ -28,6 +30,7 @@ class EncoderIdentity:
     query_prefix: str = ""
     passage_prefix: str = ""
     dimension: int
+    fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         check_whole_number("max_length", self.max_length)
@@ -49,6 +52,11 @@ class EncoderIdentity:
     def differences(self, other: EncoderIdentity) -> list[str]:
         """Name the fields that differ, each with the value here and the value there; empty if the two agree."""
         mine, theirs = asdict(self), asdict(other)
-        if self.revision is None or other.revision is None:
-            mine["revision"] = theirs["revision"] = None
+        ignored = ["revision"] if self.revision is None or other.revision is None else []
+        if self.fingerprint is None or other.fingerprint is None:
+            ignored.append("fingerprint")
+        elif self.fingerprint == other.fingerprint:
+            ignored += ["model", "revision"]
+        for name in ignored:
+            mine[name] = theirs[name] = None
         return [f"{name} {mine[name]!r}, not {theirs[name]!r}" for name in mine if mine[name] != theirs[name]]
