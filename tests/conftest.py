@@ -1,5 +1,6 @@
 """Fixtures that several test files share: small real things."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,9 +35,10 @@ def tiny_model(checkpoint_of: Callable[[str], Path]) -> str:
 @pytest.fixture
 def no_model_left() -> Iterator[None]:
     """Assert that the test let go of every shared model it loaded."""
+    gc.collect()  # an earlier test may have dropped a handle, whose model is then freed meanwhile
     before = live_scorers()
     yield
-    assert live_scorers() == before
+    assert live_scorers() <= before
 
 
 @pytest.fixture
