@@ -72,7 +72,7 @@ def test_a_broken_passage_is_refused_with_its_line(line: str, reason: str, folde
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("q1\tp1", r"line 2: expected the tab-separated columns query-id, corpus-id, score; found 2 columns"),
+        ("q1\tp1", r"line 2: expected 3 columns with tabs between them \(query-id, corpus-id, score\), found 2"),
         ("q1\tp1\tbon", r"line 2: expected a whole-number grade, found 'bon'"),
     ],
 )

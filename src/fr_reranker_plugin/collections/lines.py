@@ -1,0 +1,94 @@
+"""Text files read line by line, compressed or not, with errors that name path and line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TextIO, cast
+
+from fr_reranker_plugin.errors import CollectionError
+
+_SHOWN: Final = 60
+"""Characters of a bad line that an error shows."""
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the number, from 1, and the text of each line that is not empty; a `.gz` file is unpacked on the way.
+
+    :raises CollectionError: If the file is missing, is not UTF-8, or is not the gzip file that its name says.
+    """
+    try:
+        with _opened(path) as lines:
+            for number, line in enumerate(lines, start=1):
+                if stripped := line.rstrip("\r\n"):
+                    yield number, stripped
+    except FileNotFoundError:
+        raise CollectionError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise CollectionError(f"{path} is a folder; expected a file") from None
+    except UnicodeDecodeError as error:
+        raise CollectionError(f"{path}: expected UTF-8, found {error.reason} at byte {error.start}") from None
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise CollectionError(f"{path}: expected a whole gzip file ({error})") from None
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the line number and the object of each line that is not blank.
+
+    :raises CollectionError: If a line is not a JSON object.
+    """
+    for number, line in numbered_lines(path):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise malformed(path, number, "a JSON object", f"{line[:_SHOWN]!r} ({error})") from None
+        if not isinstance(row, dict):
+            raise malformed(path, number, "a JSON object", type(row).__name__)
+        yield number, row
+
+
+def split_columns(line: str, names: Sequence[str], path: Path, number: int) -> list[str]:
+    """Split a line at its tabs.
+
+    :raises CollectionError: If there are not as many columns as `names`.
+    """
+    columns = line.split("\t")
+    if len(columns) != len(names):
+        expected = f"{len(names)} columns with tabs between them ({', '.join(names)})"
+        raise malformed(path, number, expected, str(len(columns)))
+    return columns
+
+
+def text_field(row: Mapping[str, Any], name: str, path: Path, number: int) -> str:
+    """Give a field of a JSON object.
+
+    :raises CollectionError: If it is missing or not a string.
+    """
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise malformed(path, number, f"a string in {name!r}", type(value).__name__)
+    return value
+
+
+def whole_number(text: str, what: str, path: Path, number: int) -> int:
+    """Read a whole number.
+
+    :raises CollectionError: If `text` is not one.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise malformed(path, number, f"a whole-number {what}", repr(text[:_SHOWN])) from None
+
+
+def malformed(path: Path, number: int, expected: str, found: str) -> CollectionError:
+    """Give the error for a line that is not as it should be."""
+    return CollectionError(f"{path}, line {number}: expected {expected}, found {found}")
+
+
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return cast("TextIO", gzip.open(path, "rt", encoding="utf-8"))
+    return path.open(encoding="utf-8")
