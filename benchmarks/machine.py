@@ -8,11 +8,11 @@ import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.rounds import seconds_of
+from fr_reranker_plugin.evaluation.provenance import processor_field, versions
 
 _PACKAGES: Final = ("fr-reranker-plugin", "torch", "transformers", "tokenizers", "sentence-transformers", "numpy",
                     "faiss-cpu", "onnxruntime", "onnx", "openvino", "ctranslate2", "FlagEmbedding", "haystack-ai",
@@ -39,12 +39,12 @@ def machine(device: str) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "system": platform.platform(),
         "python": sys.version.split()[0],
-        "processor": _processor("model name"),
+        "processor": processor_field("model name"),
         "cores": os.cpu_count(),
-        "flags": [flag for flag in _FLAGS if flag in (_processor("flags") or "").split()],
+        "flags": [flag for flag in _FLAGS if flag in (processor_field("flags") or "").split()],
         "torch_threads": torch.get_num_threads(),
         "load_average_at_start": list(os.getloadavg()),
-        "versions": _versions(),
+        "versions": versions(_PACKAGES),
     }
     if device.startswith("cuda"):
         card = torch.cuda.get_device_properties(torch.device(device))
@@ -68,24 +68,6 @@ def measured_peak(device: str) -> dict[str, float]:
 
         peak[name] = 2 * size**3 / seconds_of(product, times=5)
     return peak
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _processor(field: str) -> str | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or None
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), None)
 
 
 def _git(*arguments: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -46,6 +45,7 @@ def info(
     import torch
 
     from fr_reranker_plugin.cli.scoring import silence_libraries
+    from fr_reranker_plugin.evaluation.provenance import versions
     from fr_reranker_plugin.scoring.loading import resolve_settings
 
     silence_libraries()
@@ -57,7 +57,7 @@ def info(
         "backend": settings.backend,
         "max_batch_tokens": options.batch_settings().for_device(settings.device).max_batch_tokens,
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), **_installed_versions()},
+        "versions": {"python": platform.python_version(), **versions(_PACKAGES)},
     }
     if as_json:
         print_json(facts)
@@ -109,16 +109,6 @@ def _source_of(settings: ModelSettings) -> str:
     except HFValidationError:
         return "folder"
     return "hub"
-
-
-def _installed_versions() -> dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
 
 
 def _shown(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:

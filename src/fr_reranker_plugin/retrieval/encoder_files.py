@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from fr_reranker_plugin.errors import ModelLoadError
+from fr_reranker_plugin.scoring.fingerprint import MODEL_FILES, fingerprint
 
 Pooling = Literal["mean", "cls"]
 
-_DECISIVE: Final = ("*.safetensors", "pytorch_model*.bin", "tokenizer.json", "1_Pooling/config.json")
-_FINGERPRINT_DIGITS: Final = 32
+_DECISIVE: Final = (*MODEL_FILES, "1_Pooling/config.json")
 _OLD_POOLING_FLAG: Final = re.compile(r"pooling_mode_(\w+?)(?:_tokens?)?$")
 _E5_NAME: Final = re.compile(r"(?:^|[^a-z0-9])m?e5(?:$|[^a-z0-9])")
 _KNOWN_MODULES: Final = ("Transformer", "Pooling", "Normalize")
@@ -62,12 +61,7 @@ class EncoderFiles:
 
     def fingerprint(self) -> str:
         """Give a checksum of what vectors depend on: the weights, the tokenizer and the pooling."""
-        digest = hashlib.sha256()
-        for pattern in _DECISIVE:
-            for path in sorted(self._folder.glob(pattern)):
-                with path.open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()[:_FINGERPRINT_DIGITS]
+        return fingerprint(self._folder, _DECISIVE)
 
     def max_length(self) -> int | None:
         """Give the longest text in tokens that the model is meant for, or `None` if the folder does not say."""

@@ -1,0 +1,35 @@
+"""Scoring blocks of pairs in this process, without a pause between them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from fr_reranker_plugin.evaluation.evaluation import Block, ScoreBlocks
+from fr_reranker_plugin.scoring.scorer import Logits, Scorer
+
+
+def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreBlocks:
+    """Score blocks by a scorer, several at a time, so that it never waits for the next one.
+
+    :param in_flight: Blocks that are under way together; one more than there are devices keeps all of them busy.
+    """
+
+    def score(blocks: Iterator[Block]) -> Iterator[tuple[Block, Logits]]:
+        with ThreadPoolExecutor(in_flight) as pool:
+            waiting: deque[tuple[Block, Future[Logits]]] = deque()
+            for block in blocks:
+                waiting.append((block, pool.submit(_score, scorer, block)))
+                if len(waiting) >= in_flight:
+                    first, scored = waiting.popleft()
+                    yield first, scored.result()
+            for first, scored in waiting:
+                yield first, scored.result()
+
+    return score
+
+
+def _score(scorer: Scorer, block: Block) -> Logits:
+    logits = scorer.score(block.pairs, priority="bulk")
+    return logits if isinstance(logits, Logits) else Logits(logits)
