@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from fr_reranker_plugin.cli.bench import bench
 from fr_reranker_plugin.cli.demo import demo
+from fr_reranker_plugin.cli.evaluate import evaluate
 from fr_reranker_plugin.cli.export import export
 from fr_reranker_plugin.cli.index import index
 from fr_reranker_plugin.cli.info import info
@@ -46,7 +47,7 @@ def _program(
     """
 
 
-for command in (rerank, score, index, search, info, demo, bench, export):
+for command in (rerank, score, index, search, info, demo, evaluate, bench, export):
     app.command()(command)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 from typing import Final, NamedTuple
 
 from fr_reranker_plugin.collections import Candidate, JudgedCollection
@@ -115,6 +116,10 @@ class Evaluation:
         """Give what a first stage found for a query, best first as far as it ranked them."""
         return [one.passage for one in self._database.ranking(stage, query)]
 
+    def scores(self, stage: str, query: str) -> dict[str, float]:
+        """Give the scores of a first stage that ranks, by passage."""
+        return {one.passage: one.score for one in self._database.ranking(stage, query) if one.score is not None}
+
     def is_ordered(self, stage: str) -> bool:
         """Tell whether a first stage ranked its candidates."""
         return self._database.is_ordered(stage)
@@ -122,6 +127,10 @@ class Evaluation:
     def pool(self, stage: str, query: str, size: int | None) -> list[str]:
         """Give the passages of a query that are reranked."""
         return self._pool(self.candidates(stage, query), query, size)
+
+    def mean_pool_size(self, stage: str, size: int | None) -> float:
+        """Give how many passages of a query are reranked, on average."""
+        return fmean(len(self.pool(stage, query, size)) for query in self.collection.queries)
 
     def count_unscored(self, model: str) -> int:
         """Count the pairs that a model has yet to score."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 from zlib import crc32
 
 Protocol = Literal["pool", "two-stage"]
 """`"pool"`: every relevant passage is among those that are reranked, whatever a first stage found. `"two-stage"`: what
 the first stage missed stays missed."""
+
+_LOWEST: Final = -1e30
+"""Where passages without text begin, far from the lowest 32-bit float, so that there is room below."""
 
 
 def pool_of(candidates: Sequence[str], size: int | None, *, relevant: Sequence[str], protocol: Protocol) -> list[str]:
@@ -53,7 +56,7 @@ def falling_scores(logits: Sequence[float]) -> list[float]:
 
     scores: list[float] = []
     for logit in logits:
-        score = np.float32(logit)
+        score = np.float32(max(logit, _LOWEST))
         if scores and score >= scores[-1]:
             score = np.nextafter(np.float32(scores[-1]), np.float32(-np.inf))
         scores.append(float(score))

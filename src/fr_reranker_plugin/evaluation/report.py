@@ -45,9 +45,14 @@ class Measured:
         """Give the row of a first stage without a reranker; `None` where it does not rank."""
         return next((row for row in self.rows if row.stage == stage and row.model is None), None)
 
-    def rows_of(self, stage: str, model: str) -> list[Row]:
+    def rows_of(self, stage: str, model: str | None) -> list[Row]:
         """Give the rows of a model over a first stage, one a pool."""
         return [row for row in self.rows if row.stage == stage and row.model == model]
+
+    def deepest_rows(self) -> list[Row]:
+        """Give the row with the largest pool, of every model over every first stage."""
+        lines = dict.fromkeys((row.stage, row.model) for row in self.rows if row.model is not None)
+        return [max(self.rows_of(*line), key=lambda row: row.pool or math.inf) for line in lines]
 
 
 def as_report(measured: Measured) -> dict[str, Any]:
@@ -72,7 +77,7 @@ def as_report(measured: Measured) -> dict[str, Any]:
              "curve": [one._asdict() for one in curve]}
             for (stage, model), curve in measured.curves.items()
         ],
-        "made_worse": [example for row in _deepest(measured) for example in _examples(measured, row)],
+        "made_worse": [example for row in measured.deepest_rows() for example in _examples(measured, row)],
         "today": {
             "machine": machine_facts(),
             "versions": versions(),
@@ -109,12 +114,6 @@ def _row(measured: Measured, row: Row) -> dict[str, Any]:
             "queries_worse": change.worse,
         }
     return found
-
-
-def _deepest(measured: Measured) -> list[Row]:
-    """Give the row with the largest pool, of every model over every first stage."""
-    pairs = dict.fromkeys((row.stage, row.model) for row in measured.rows if row.model is not None)
-    return [max(measured.rows_of(stage, str(model)), key=lambda row: row.pool or math.inf) for stage, model in pairs]
 
 
 def _examples(measured: Measured, row: Row) -> list[dict[str, Any]]:

@@ -1,0 +1,48 @@
+"""Rankings as TREC runs, which other tools measure with the same figures as we do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from fr_reranker_plugin.collections import write_trec_run
+from fr_reranker_plugin.evaluation.pools import falling_scores
+from fr_reranker_plugin.evaluation.report import Measured
+from fr_reranker_plugin.evaluation.results import Row
+
+_BELOW: Final = 1.0
+"""What separates the passages that were not reranked from those that were, on the scale of logits."""
+
+
+def write_runs(measured: Measured, folder: Path) -> Iterator[Path]:
+    """Write one run for each row, and yield their paths. First stages without an order have none."""
+    folder.mkdir(exist_ok=True)
+    for row in measured.rows:
+        tag = file_name(" ".join(part for part in (row.stage, row.model, _size(row)) if part))
+        path = folder / f"{tag}.trec"
+        write_trec_run(path, _scored(measured, row), tag=tag)
+        yield path
+
+
+def file_name(name: str) -> str:
+    """Give a name as a file may have it: of a path only its end, letters, digits, dots and dashes."""
+    ends = " ".join(part.rstrip("/").rpartition("/")[2] for part in name.split())
+    return "".join(one if one.isalnum() or one in "._" else "-" for one in ends)
+
+
+def _scored(measured: Measured, row: Row) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+    evaluation = measured.evaluation
+    key = None if row.model is None else measured.models[row.model].key
+    for rankings in evaluation.rankings(row.stage, key, row.pool):
+        for query, passages in rankings.items():
+            known = evaluation.scores(row.stage, query) if key is None else evaluation.logits(key, query)
+            pool = set(passages if key is None else evaluation.pool(row.stage, query, row.pool))
+            scores: list[float] = []
+            for passage in passages:
+                scores.append(known[passage] if passage in pool else scores[-1] - _BELOW)
+            yield query, list(zip(passages, falling_scores(scores), strict=True))
+
+
+def _size(row: Row) -> str:
+    return "" if row.model is None else str(row.pool or "all")
