@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder, live_encoders
     from fr_reranker_plugin.retrieval.text_encoder import TextEncoder
     from fr_reranker_plugin.scoring.batching import BatchingScorer
+    from fr_reranker_plugin.scoring.calibration import Calibration, CalibrationReport
     from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder
     from fr_reranker_plugin.scoring.long_documents import LongDocumentScorer, WindowSettings
     from fr_reranker_plugin.scoring.ranking import Ranked, make_pairs, rank_by_score
@@ -53,6 +54,8 @@ _HOME = {
     "BM25Settings": "retrieval.bm25",
     "BatchSettings": "scoring.settings",
     "BatchingScorer": "scoring.batching",
+    "Calibration": "scoring.calibration",
+    "CalibrationReport": "scoring.calibration",
     "CollectionError": "errors",
     "CrossEncoder": "scoring.cross_encoder",
     "DeadlineExceededError": "errors",
@@ -103,6 +106,8 @@ __all__ = [
     "BM25Settings",
     "BatchSettings",
     "BatchingScorer",
+    "Calibration",
+    "CalibrationReport",
     "CollectionError",
     "CrossEncoder",
     "DeadlineExceededError",
