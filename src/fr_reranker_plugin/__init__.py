@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ScoringError,
         SettingsError,
     )
+    from fr_reranker_plugin.evaluation.calibration_fit import fit_calibration
     from fr_reranker_plugin.retrieval.bm25 import BM25Settings
     from fr_reranker_plugin.retrieval.corpus_encoding import encode_corpus
     from fr_reranker_plugin.retrieval.dense_index import DenseIndex
@@ -94,6 +95,7 @@ _HOME = {
     "WindowSettings": "scoring.long_documents",
     "encode_corpus": "retrieval.corpus_encoding",
     "encode_stream": "retrieval.encoding_stream",
+    "fit_calibration": "evaluation.calibration_fit",
     "live_encoders": "retrieval.shared_encoder",
     "live_scorers": "scoring.shared",
     "make_pairs": "scoring.ranking",
@@ -146,6 +148,7 @@ __all__ = [
     "WindowSettings",
     "encode_corpus",
     "encode_stream",
+    "fit_calibration",
     "live_encoders",
     "live_scorers",
     "make_pairs",
