@@ -10,6 +10,7 @@ import typer
 from typer.main import get_command
 
 from fr_reranker_plugin.cli.bench import bench
+from fr_reranker_plugin.cli.calibrate import calibrate
 from fr_reranker_plugin.cli.demo import demo
 from fr_reranker_plugin.cli.export import export
 from fr_reranker_plugin.cli.index import index
@@ -46,7 +47,7 @@ def _program(
     """
 
 
-for command in (rerank, score, index, search, info, demo, bench, export):
+for command in (rerank, score, calibrate, index, search, info, demo, bench, export):
     app.command()(command)
 
 
