@@ -125,6 +125,7 @@ def test_the_logits_scale_and_place_does_not_change_the_probabilities():
         ([1.0, 2.0], [0, 2], {}, r"judgement 1 must be 1 \(relevant\) or 0, got 2"),
         ([1.0, 2.0], [0, "1"], {}, "judgement 1 must be 1"),
         ([0.1, 0.1, 0.1], [0, 1, 0], {}, "all logits are 0.1"),
+        ([0.0, 5e-324, 0.0], [0, 1, 0], {}, "pairs that score alike"),
         ([-2.0, -1.0, 1.0, 2.0], [1, 1, 0, 0], {}, "relevant pairs do not have higher logits"),
         ([1.0, 2.0], [0, 1], {"queries": ["a"]}, "expected a query for each pair, got 1 for 2 pairs"),
         ([1.0, 2.0], [0, 1], {"queries": ["a", "b"]}, "5 folds need as many queries, got 2"),

@@ -143,7 +143,7 @@ def _fitted(logits: Numbers, labels: Numbers) -> Calibration:
             "fitted to one kind alone; judge more queries"
         )
     center, spread = float(logits.mean()), float(logits.std())
-    if logits.min() == logits.max():
+    if logits.min() == logits.max() or spread == 0:  # one rounds, the other vanishes
         raise SettingsError(f"all logits are {logits[0]}; nothing can be fitted to pairs that score alike")
     targets = np.where(labels > 0, (positives + 1) / (positives + 2), 1 / (others + 2))
     line = _most_likely((logits - center) / spread, targets)
