@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ScoringError,
         SettingsError,
     )
+    from fr_reranker_plugin.evaluation.calibration_fit import fit_calibration
     from fr_reranker_plugin.retrieval.bm25 import BM25Settings
     from fr_reranker_plugin.retrieval.corpus_encoding import encode_corpus
     from fr_reranker_plugin.retrieval.dense_index import DenseIndex
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder, live_encoders
     from fr_reranker_plugin.retrieval.text_encoder import TextEncoder
     from fr_reranker_plugin.scoring.batching import BatchingScorer
+    from fr_reranker_plugin.scoring.calibration import Calibration, CalibrationReport
     from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder
     from fr_reranker_plugin.scoring.long_documents import LongDocumentScorer, WindowSettings
     from fr_reranker_plugin.scoring.ranking import Ranked, make_pairs, rank_by_score
@@ -53,6 +55,8 @@ _HOME = {
     "BM25Settings": "retrieval.bm25",
     "BatchSettings": "scoring.settings",
     "BatchingScorer": "scoring.batching",
+    "Calibration": "scoring.calibration",
+    "CalibrationReport": "scoring.calibration",
     "CollectionError": "errors",
     "CrossEncoder": "scoring.cross_encoder",
     "DeadlineExceededError": "errors",
@@ -91,6 +95,7 @@ _HOME = {
     "WindowSettings": "scoring.long_documents",
     "encode_corpus": "retrieval.corpus_encoding",
     "encode_stream": "retrieval.encoding_stream",
+    "fit_calibration": "evaluation.calibration_fit",
     "live_encoders": "retrieval.shared_encoder",
     "live_scorers": "scoring.shared",
     "make_pairs": "scoring.ranking",
@@ -103,6 +108,8 @@ __all__ = [
     "BM25Settings",
     "BatchSettings",
     "BatchingScorer",
+    "Calibration",
+    "CalibrationReport",
     "CollectionError",
     "CrossEncoder",
     "DeadlineExceededError",
@@ -141,6 +148,7 @@ __all__ = [
     "WindowSettings",
     "encode_corpus",
     "encode_stream",
+    "fit_calibration",
     "live_encoders",
     "live_scorers",
     "make_pairs",

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableLambda
 
 from adapters.haystack_documents import Document as HaystackDocument
 from adapters.haystack_documents import FrenchCrossEncoderRanker
-from fr_reranker_plugin import LongDocumentScorer, ModelSettings, SharedScorer
+from fr_reranker_plugin import Calibration, LongDocumentScorer, ModelSettings, SharedScorer
 from fr_reranker_plugin.langchain import FrenchCrossEncoderReranker, FrenchRerankRetriever
 from fr_reranker_plugin.scoring.long_documents import window_settings
 from fr_reranker_plugin.scoring.ranking import TextForm
@@ -20,9 +20,13 @@ from fr_reranker_plugin.scoring.ranking_task import RankingRules, RankingTask
 class PlainScorer:
     """The scorer with the pure functions around it, and no framework."""
 
-    def __init__(self, model, *, max_length=None, long_documents="truncate", window_overlap=64, max_windows=None):
+    def __init__(
+        self, model, *, max_length=None, long_documents="truncate", window_overlap=64, max_windows=None,
+        calibration=None,
+    ):  # fmt: skip
         self.model = model
         self.max_length = max_length
+        self.calibration = calibration
         self.windows = {
             "long_documents": long_documents, "window_overlap": window_overlap, "max_windows": max_windows,
         }  # fmt: skip
@@ -41,6 +45,7 @@ class PlainScorer:
         rules = RankingRules(
             form=TextForm(), fields=(), deduplicate=False, top_k=top_k, score_threshold=score_threshold,
             scale_score=scale_score,
+            calibration=None if self.calibration is None else Calibration.load(self.calibration),
         )  # fmt: skip
         task = RankingTask(query, [({}, text) for text in items], rules)
         scorer = SharedScorer(ModelSettings(model=self.model, max_length=self.max_length))
@@ -61,7 +66,9 @@ class HaystackRun(PlainScorer):
         return [HaystackDocument(content=text, id=str(position)) for position, text in enumerate(texts)]
 
     def passages(self, query, items, **rules):
-        ranker = FrenchCrossEncoderRanker(model=self.model, top_k=None, max_length=self.max_length, **self.windows)
+        ranker = FrenchCrossEncoderRanker(
+            model=self.model, top_k=None, max_length=self.max_length, calibration=self.calibration, **self.windows
+        )
         documents = self.run(ranker, query, items, rules)["documents"]
         ranker.close()
         return [(int(document.id), document.score, document.meta.get("best_passage")) for document in documents]
@@ -85,8 +92,9 @@ class LangChainCompress(PlainScorer):
 
     def passages(self, query, items, top_k=None, **rules):
         reranker = FrenchCrossEncoderReranker(
-            model=self.model, top_n=top_k, max_length=self.max_length, **self.windows, **rules
-        )
+            model=self.model, top_n=top_k, max_length=self.max_length, calibration=self.calibration,
+            **self.windows, **rules,
+        )  # fmt: skip
         documents = self.compress(reranker, items, query)
         reranker.close()
         return [
@@ -127,7 +135,9 @@ class LangChainRerank(PlainScorer):
     """`FrenchCrossEncoderReranker.rerank`."""
 
     def passages(self, query, items, top_k=None, **rules):
-        reranker = FrenchCrossEncoderReranker(model=self.model, max_length=self.max_length, **self.windows, **rules)
+        reranker = FrenchCrossEncoderReranker(
+            model=self.model, max_length=self.max_length, calibration=self.calibration, **self.windows, **rules
+        )
         results = self.results(reranker, items, query, top_k)
         reranker.close()
         return [(result["index"], result["relevance_score"], result.get("best_passage")) for result in results]

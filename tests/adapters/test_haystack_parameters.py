@@ -46,6 +46,8 @@ REFUSED = [
     ({"window_overlap": 1.5, "long_documents": "max"}, "window_overlap must be a whole number"),
     ({"max_windows": 0}, "max_windows must be >= 1"),
     ({"priority": "urgent"}, "priority must be 'interactive' or 'bulk'"),
+    ({"calibration": 3}, "calibration must be a string or None"),
+    ({"calibration": "c.json", "scale_score": False}, "raw logits were asked for; leave out one of the two"),
     ({"backend": "onnx"}, "optimum"),
     ({"backend": "openvino"}, "optimum"),
     ({"backend": "tensorrt"}, "backend must be one of"),

@@ -27,8 +27,8 @@ OTHER_THAN_DEFAULT = {
     "document_suffix": ".",
     "meta_fields_to_embed": ["title", "year"],
     "embedding_separator": " | ",
-    "scale_score": False,
-    "score_threshold": -1.5,
+    "scale_score": True,  # the default, but raw logits have no calibration; see the test of raw scores
+    "score_threshold": 0.25,
     "trust_remote_code": False,
     "model_kwargs": {"torch_dtype": "torch.float16"},
     "tokenizer_kwargs": {"model_max_length": 128},
@@ -50,6 +50,7 @@ OTHER_THAN_DEFAULT = {
     "window_overlap": 0,
     "max_windows": 8,
     "priority": "bulk",
+    "calibration": "calibration.json",
 }
 
 
@@ -66,6 +67,12 @@ def test_every_init_parameter_is_saved_and_comes_back() -> None:
     assert list(saved["init_parameters"]) == names
     loaded = FrenchCrossEncoderRanker.from_dict(saved)
     assert {name: getattr(loaded, name) for name in names} == OTHER_THAN_DEFAULT
+
+
+def test_raw_scores_are_saved_and_come_back() -> None:
+    saved = FrenchCrossEncoderRanker(scale_score=False, score_threshold=-1.5).to_dict()
+    loaded = FrenchCrossEncoderRanker.from_dict(saved)
+    assert (loaded.scale_score, loaded.score_threshold, loaded.calibration) == (False, -1.5, None)
 
 
 def test_a_saved_pipeline_loads_in_a_process_that_has_imported_haystack_only() -> None:

@@ -60,6 +60,7 @@ def test_the_model_is_named_once(adapter):
         ("max_windows", 0, "greater than 0"),
         ("max_windows", True, "valid integer"),
         ("priority", "urgent", "'interactive' or 'bulk'"),
+        ("calibration", 3, "valid string"),
         ("timeout", float("nan"), "greater than 0"),
         ("trust_remote_code", True, "must be False"),
         ("scorer", "not a scorer", "instance of Scorer"),

@@ -26,7 +26,8 @@ def fr_reranker() -> str:
 def test_help_loads_no_heavy_library() -> None:
     program = (
         "import sys; from fr_reranker_plugin.cli import main; "
-        "codes = [main(['--help']), main(['rerank', '--help']), main(['demo', '--help'])]; "
+        "codes = [main(['--help']), main(['rerank', '--help']), main(['demo', '--help']), "
+        "main(['calibrate', '--help'])]; "
         f"heavy = set({HEAVY!r}) & set(sys.modules); "
         "sys.exit(f'{codes} {heavy}' if any(codes) or heavy else 0)"
     )
@@ -39,7 +40,7 @@ def test_the_console_script_prints_its_version() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, version("fr-reranker-plugin") + "\n", "")
 
 
-@pytest.mark.parametrize("command", ["rerank", "score", "info", "demo"])
+@pytest.mark.parametrize("command", ["rerank", "score", "info", "demo", "calibrate"])
 def test_every_command_has_help_with_the_model_options(command: str, run) -> None:
     done = run(command, "--help")
     assert done.code == 0

@@ -10,6 +10,7 @@ import typer
 from typer.main import get_command
 
 from fr_reranker_plugin.cli.bench import bench
+from fr_reranker_plugin.cli.calibrate import calibrate
 from fr_reranker_plugin.cli.demo import demo
 from fr_reranker_plugin.cli.evaluate import evaluate
 from fr_reranker_plugin.cli.export import export
@@ -47,7 +48,7 @@ def _program(
     """
 
 
-for command in (rerank, score, index, search, info, demo, evaluate, bench, export):
+for command in (rerank, score, index, search, info, demo, evaluate, calibrate, bench, export):
     app.command()(command)
 
 

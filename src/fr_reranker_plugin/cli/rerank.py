@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fr_reranker_plugin.cli.calibration import CalibrationOption, read_calibration
 from fr_reranker_plugin.cli.long_documents import LongDocumentsOption, LongPassages, WindowOverlapOption, reading
 from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
 from fr_reranker_plugin.cli.passages import InputPassage, PassageFormat, read_passages
@@ -32,6 +33,7 @@ def rerank(  # noqa: PLR0913 -- each parameter is an option of the command
     raw_scores: Annotated[
         bool, typer.Option("--raw-scores", help="Logits instead of scores from 0 to 1; --threshold too.")
     ] = False,
+    calibration: CalibrationOption = None,
     long_documents: LongDocumentsOption = LongPassages.TRUNCATE,
     window_overlap: WindowOverlapOption = 64,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, one object a line.")] = False,
@@ -47,13 +49,20 @@ def rerank(  # noqa: PLR0913 -- each parameter is an option of the command
     if not query.strip():
         raise SettingsError("the query must have text, got an empty one; put the question into quotes")
     check_threshold(threshold)
+    calibrated = read_calibration(calibration, model=options.model, raw_scores=raw_scores)
     passages = read_passages(file, passage_format)
     if not passages:
         note(f"no passages in {file}; nothing to rerank")
     rows: list[dict[str, Any]] = []
     if passages:
         scored = _scored(options, query, passages, long_documents, window_overlap)
-        best = rank_by_score(scored.logits, top_k=top_k, score_threshold=threshold, scale_score=not raw_scores)
+        best = rank_by_score(
+            scored.logits,
+            top_k=top_k,
+            score_threshold=threshold,
+            scale_score=not raw_scores,
+            calibration=calibrated,
+        )
         rows = [_row(rank, ranked, passages[ranked.index], scored) for rank, ranked in enumerate(best, start=1)]
     if as_json:
         print_json_list(rows)

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from fr_reranker_plugin.cli.calibration import CalibrationOption, read_calibration
 from fr_reranker_plugin.cli.long_documents import LongDocumentsOption, LongPassages, WindowOverlapOption, reading
 from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
 from fr_reranker_plugin.cli.printing import note, print_json_list
 from fr_reranker_plugin.cli.source import Source, read_source
+
+if TYPE_CHECKING:
+    from fr_reranker_plugin.cli.scoring import Scored
+    from fr_reranker_plugin.scoring.calibration import Calibration
 
 _FIELDS: Final = ("query", "passage")
 _EXPECTED: Final = "an object with the strings 'query' and 'passage'"
@@ -35,6 +40,7 @@ def score(  # noqa: PLR0913 -- each parameter is an option of the command
         PairFormat, typer.Option("--format", help="How the pairs are written; auto looks.")
     ] = PairFormat.AUTO,
     raw_scores: Annotated[bool, typer.Option("--raw-scores", help="Logits instead of scores from 0 to 1.")] = False,
+    calibration: CalibrationOption = None,
     long_documents: LongDocumentsOption = LongPassages.TRUNCATE,
     window_overlap: WindowOverlapOption = 64,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, one object a line.")] = False,
@@ -43,11 +49,13 @@ def score(  # noqa: PLR0913 -- each parameter is an option of the command
 
     Pairs are JSON lines ({"query": …, "passage": …}) or two columns with a tab between them.
     """
+    calibrated = read_calibration(calibration, model=options.model, raw_scores=raw_scores)
     source = read_source(file)
     pairs = read_pairs(source, pair_format)
     if not pairs:
         note(f"no pairs in {file}; nothing to score")
-    rows = _rows(options, pairs, long_documents, window_overlap)
+    scored = _scored(options, pairs, long_documents, window_overlap) if pairs else []
+    rows = [_row(index, one, calibrated) for index, one in enumerate(scored)]
     if as_json:
         print_json_list(rows)
         return
@@ -89,25 +97,23 @@ def _read_columns(source: Source) -> list[tuple[str, str]]:
     return pairs
 
 
-def _rows(
-    options: ModelOptions, pairs: Sequence[tuple[str, str]], rule: LongPassages, overlap: int
-) -> list[dict[str, Any]]:
+def _scored(options: ModelOptions, pairs: Sequence[tuple[str, str]], rule: LongPassages, overlap: int) -> list[Scored]:
     """Score the pairs; a passage without text gets the lowest score and is not shown to the model."""
     from fr_reranker_plugin.cli.scoring import opened_scorer, score_candidates
-    from fr_reranker_plugin.scoring.ranking import Candidates, sigmoid
+    from fr_reranker_plugin.scoring.ranking import Candidates
 
-    if not pairs:
-        return []
     groups = [Candidates.from_passages(query, [passage if passage.strip() else None]) for query, passage in pairs]
     with opened_scorer(options) as scorer:
-        scored = score_candidates(reading(scorer, rule, overlap=overlap), groups)
-    return [
-        {
-            "index": index,
-            "score": sigmoid(one.logits[0]),
-            "logit": one.logits[0],
-            "truncated": bool(one.truncated),
-            **one.found(0),
-        }
-        for index, one in enumerate(scored)
-    ]
+        return score_candidates(reading(scorer, rule, overlap=overlap), groups)
+
+
+def _row(index: int, scored: Scored, calibration: Calibration | None) -> dict[str, Any]:
+    from fr_reranker_plugin.scoring.ranking import reported_score
+
+    return {
+        "index": index,
+        "score": reported_score(scored.logits[0], calibration=calibration),
+        "logit": scored.logits[0],
+        "truncated": bool(scored.truncated),
+        **scored.found(0),
+    }

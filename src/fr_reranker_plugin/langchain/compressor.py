@@ -16,6 +16,7 @@ from fr_reranker_plugin.langchain.documents import Rerankable, check_documents, 
 from fr_reranker_plugin.langchain.request import RerankRequest
 from fr_reranker_plugin.langchain.scoring_fields import ScoringFields
 from fr_reranker_plugin.langchain.tracing import Outcome, atraced, traced
+from fr_reranker_plugin.scoring.calibration import Calibration
 from fr_reranker_plugin.scoring.ranking import Ranked, TextForm
 from fr_reranker_plugin.scoring.ranking_task import RankingRules
 from fr_reranker_plugin.scoring.settings import check_threshold, check_whole_number
@@ -37,7 +38,6 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
 
     :param top_n: How many documents to keep at most; `None` keeps all.
     :param score_threshold: Keep only scores of at least this much, on the reported scale; applied before `top_n`.
-    :param scale_score: Report `sigmoid(logit)` in 0..1 rather than the logit.
     :param relevance_score_key: Where in a document's metadata its score goes.
     :param metadata_fields: Metadata to read before the content, such as a title; what is missing is left out.
     :param separator: Stands between the metadata fields and the content.
@@ -49,7 +49,6 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
 
     top_n: int | None = Field(default=3, gt=0, strict=True)
     score_threshold: float | None = Field(default=None, strict=True)
-    scale_score: bool = True
     relevance_score_key: str = Field(default="relevance_score", min_length=1)
     metadata_fields: list[str] | None = None
     separator: str = "\n"
@@ -85,7 +84,7 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
         :raises SettingsError: If something is not a document, the query is not a string, or `top_n` is below 1.
         :raises RerankerError: If scoring fails and `raise_on_failure` is on.
         """
-        rules = self._rules(self._chosen(top_n))
+        rules = self._rules(self._chosen(top_n), self._calibration())
         if not _can_be_ranked(documents, query):
             return list(documents)
         request = RerankRequest(query, documents, rules)
@@ -104,7 +103,7 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
         top_n: int | None = _AS_SET,
     ) -> list[Document]:
         """Give copies of the best documents without blocking the event loop; see `compress_documents`."""
-        rules = self._rules(self._chosen(top_n))
+        rules = self._rules(self._chosen(top_n), await self._acalibration())
         if not _can_be_ranked(documents, query):
             return list(documents)
         request = RerankRequest(query, documents, rules)
@@ -129,14 +128,15 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
         :raises SettingsError: If an argument is not allowed; checked before any work.
         :raises RerankerError: If scoring fails.
         """
-        request = self._rerank_request(documents, query, top_n)
+        request = self._rerank_request(documents, query, self._rules(self._chosen(top_n), self._calibration()))
         return self._results(request, self._score(request.pairs))
 
     async def arerank(
         self, documents: Sequence[Rerankable], query: str, *, top_n: int | None = _AS_SET
     ) -> list[dict[str, Any]]:
         """Give index and score of the best documents without blocking the event loop; see `rerank`."""
-        request = self._rerank_request(documents, query, top_n)
+        rules = self._rules(self._chosen(top_n), await self._acalibration())
+        request = self._rerank_request(documents, query, rules)
         return self._results(request, await self._ascore(request.pairs))
 
     def as_runnable(self) -> Runnable[dict[str, Any], list[Document]]:
@@ -150,7 +150,7 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
 
         return RunnableLambda(compress, acompress, name=type(self).__name__)
 
-    def _rules(self, top_n: int | None) -> RankingRules:
+    def _rules(self, top_n: int | None, calibration: Calibration | None) -> RankingRules:
         form = TextForm(
             query_prefix=self.query_prefix,
             query_suffix=self.query_suffix,
@@ -165,10 +165,10 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
             top_k=top_n,
             score_threshold=self.score_threshold,
             scale_score=self.scale_score,
+            calibration=calibration,
         )
 
-    def _rerank_request(self, documents: Sequence[Rerankable], query: str, top_n: int | None) -> RerankRequest:
-        rules = self._rules(self._chosen(top_n))
+    def _rerank_request(self, documents: Sequence[Rerankable], query: str, rules: RankingRules) -> RerankRequest:
         check_query(query)
         check_rerankables(documents)
         if documents and not query.strip():

@@ -8,7 +8,8 @@ from langchain_core.cross_encoders import BaseCrossEncoder
 
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.langchain.scoring_fields import ScoringFields
-from fr_reranker_plugin.scoring.ranking import Candidates, sigmoid
+from fr_reranker_plugin.scoring.calibration import Calibration
+from fr_reranker_plugin.scoring.ranking import Candidates, reported_score
 from fr_reranker_plugin.scoring.scorer import Pair
 
 
@@ -16,31 +17,27 @@ class FrenchCrossEncoder(ScoringFields, BaseCrossEncoder):
     """A cross-encoder for `CrossEncoderReranker` of langchain-classic, and for whatever takes a `BaseCrossEncoder`.
 
     The fields that choose the model are those of `ModelFields`, those that concern a call those of `ScoringFields`.
-
-    :param scale_score: Give `sigmoid(logit)` in 0..1 rather than the logit.
     """
-
-    scale_score: bool = True
 
     def score(self, text_pairs: list[Pair]) -> list[float]:
         """Give one score per (query, passage) pair, in order; no pairs load nothing.
 
         A passage without text scores 0.0, or the lowest float32 where raw scores are asked for.
 
-        :raises SettingsError: If something is not a pair of strings.
+        :raises SettingsError: If something is not a pair of strings, or the calibration cannot be used.
         :raises RerankerError: If the model cannot be loaded, fails, or is too late.
         """
-        candidates = _distinct(text_pairs)
-        return self._scores(candidates, self._score(candidates.pairs))
+        calibration, candidates = self._calibration(), _distinct(text_pairs)
+        return self._scores(candidates, self._score(candidates.pairs), calibration)
 
     async def ascore(self, text_pairs: list[Pair]) -> list[float]:
         """Give one score per (query, passage) pair without blocking the event loop; see `score`."""
-        candidates = _distinct(text_pairs)
-        return self._scores(candidates, await self._ascore(candidates.pairs))
+        calibration, candidates = await self._acalibration(), _distinct(text_pairs)
+        return self._scores(candidates, await self._ascore(candidates.pairs), calibration)
 
-    def _scores(self, candidates: Candidates, logits: Sequence[float]) -> list[float]:
+    def _scores(self, candidates: Candidates, logits: Sequence[float], calibration: Calibration | None) -> list[float]:
         spread = candidates.logits_of_passages(logits)
-        return [sigmoid(logit) if self.scale_score else float(logit) for logit in spread]
+        return [reported_score(logit, scale_score=self.scale_score, calibration=calibration) for logit in spread]
 
 
 def _distinct(text_pairs: Sequence[Pair]) -> Candidates:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Self, cast
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from fr_reranker_plugin.langchain.model_fields import ModelFields
+from fr_reranker_plugin.scoring.calibration import Calibration
+from fr_reranker_plugin.scoring.kept_calibration import KeptCalibration
 from fr_reranker_plugin.scoring.long_documents import LongDocuments, LongDocumentScorer, window_settings
 from fr_reranker_plugin.scoring.scorer import Pair, Scorer
-from fr_reranker_plugin.scoring.settings import Priority
+from fr_reranker_plugin.scoring.settings import Priority, check_calibrated_scale
 from fr_reranker_plugin.scoring.shared import SharedScorer
 
 
@@ -25,6 +28,9 @@ class ScoringFields(ModelFields):
         read; `"max"`: it is read in windows, and the best one counts; `"mean"`: the mean of the best three counts.
     :param window_overlap: Tokens that neighbouring windows share at least; half a window at most.
     :param max_windows: Most windows of one text; what is behind them is not read. `None`: all.
+    :param calibration: A file that `fr-reranker calibrate` wrote: scores are its probabilities in place of the sigmoid.
+        Read when the model is loaded, or at the first call. Not with `scale_score=False`.
+    :param scale_score: Give scores in 0..1 rather than raw logits.
     """
 
     scorer: Annotated[Scorer | None, SkipJsonSchema()] = Field(default=None, exclude=True, repr=False)
@@ -33,16 +39,37 @@ class ScoringFields(ModelFields):
     long_documents: LongDocuments = "truncate"
     window_overlap: int = Field(default=64, ge=0, strict=True)
     max_windows: int | None = Field(default=None, gt=0, strict=True)
+    calibration: str | None = None
+    scale_score: bool = True
 
     further_model_fields: ClassVar[frozenset[str]] = frozenset({"scorer"})
 
+    _kept_calibration: KeptCalibration = PrivateAttr(default_factory=KeptCalibration)
+
+    @field_validator("calibration", mode="before")
+    @classmethod
+    def _file_as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, PurePath) else value
+
+    @field_validator("calibration", "scale_score")
+    @classmethod
+    def _on_one_scale(cls, value: str | bool | None, info: ValidationInfo) -> str | bool | None:  # noqa: FBT001 -- pydantic passes the field's value
+        both = {"calibration": None, "scale_score": True, **info.data, str(info.field_name): value}
+        check_calibrated_scale(both["calibration"], scale_score=both["scale_score"])
+        return value
+
     def warm_up(self) -> None:
-        """Load the model unless it is loaded; see `ModelFields.warm_up`."""
+        """Load the model unless it is loaded, and the calibration; see `ModelFields.warm_up`.
+
+        :raises SettingsError: If the calibration is not there or cannot be used.
+        """
+        self._calibration()
         if self.scorer is None:
             super().warm_up()
 
     async def awarm_up(self) -> None:
-        """Load the model unless it is loaded, without blocking the event loop; see `ModelFields.awarm_up`."""
+        """Load the model and the calibration without blocking the event loop; see `ModelFields.awarm_up`."""
+        await self._acalibration()
         if self.scorer is None:
             await super().awarm_up()
 
@@ -51,6 +78,15 @@ class ScoringFields(ModelFields):
 
     def _scorer(self) -> Scorer:
         return cast("SharedScorer", self._shared_model()) if self.scorer is None else self.scorer
+
+    def _calibration(self) -> Calibration | None:
+        return self._kept_calibration.read(self.calibration, model=self._known_model())
+
+    async def _acalibration(self) -> Calibration | None:
+        return await self._kept_calibration.aread(self.calibration, model=self._known_model())
+
+    def _known_model(self) -> str | None:
+        return self.model_name if self.scorer is None else None
 
     def _score(self, pairs: Sequence[Pair]) -> list[float]:
         return self._reader().score(pairs, timeout=self.timeout, priority=self.priority)

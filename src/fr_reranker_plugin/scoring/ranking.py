@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Self, TypedDict
+from typing import TYPE_CHECKING, Final, Self, TypedDict
 
 from fr_reranker_plugin.errors import ScoringError
 from fr_reranker_plugin.scoring.scorer import Pair
-from fr_reranker_plugin.scoring.settings import check_threshold, check_whole_number
+from fr_reranker_plugin.scoring.settings import check_calibrated_scale, check_threshold, check_whole_number
 from fr_reranker_plugin.scoring.windows import Span
+
+if TYPE_CHECKING:
+    from fr_reranker_plugin.scoring.calibration import Calibration
 
 BLANK_LOGIT: Final = -3.4028234663852886e38
 """The logit of a passage without text: the lowest finite float32, so that it sorts last and survives JSON."""
@@ -44,8 +47,8 @@ NOTHING_READ: Final = part_of("", (0, 0), windows=0)
 class Ranked:
     """The position of a passage in the list that was given, with what the model said of it.
 
-    `score` is `sigmoid(logit)` in 0..1, or the logit itself where raw scores were asked for. `best_passage` is known
-    where long documents were read in windows.
+    `score` is `sigmoid(logit)` in 0..1, or the calibrated probability where there is a calibration, or the logit itself
+    where raw scores were asked for. `best_passage` is known where long documents were read in windows.
     """
 
     index: int
@@ -72,6 +75,17 @@ def sigmoid(logit: float) -> float:
     return odds / (1.0 + odds)
 
 
+def reported_score(logit: float, *, scale_score: bool = True, calibration: Calibration | None = None) -> float:
+    """Give what a caller is told of a logit: its sigmoid, its calibrated probability, or the logit itself.
+
+    :param scale_score: `False`: the logit; `calibration` must be `None` then.
+    :param calibration: Gives the probability in place of the sigmoid.
+    """
+    if not scale_score:
+        return float(logit)
+    return sigmoid(logit) if calibration is None else calibration.probability(logit)
+
+
 def check_finite(pair: Pair, logit: float) -> None:
     """Refuse a logit that cannot be sorted.
 
@@ -93,6 +107,7 @@ def rank_by_score(
     top_k: int | None = None,
     score_threshold: float | None = None,
     scale_score: bool = True,
+    calibration: Calibration | None = None,
 ) -> list[Ranked]:
     """Order the positions of `logits`, best first; equal logits keep their order.
 
@@ -102,13 +117,17 @@ def rank_by_score(
     :param top_k: How many to keep at most; `None` keeps all.
     :param score_threshold: Keep only scores of at least this much, on the reported scale; applied before `top_k`.
     :param scale_score: Report `sigmoid(logit)` rather than the logit.
-    :raises SettingsError: If `top_k` is below 1 or `score_threshold` is not a number.
+    :param calibration: Report its probability rather than `sigmoid(logit)`. The order is the same.
+    :raises SettingsError: If `top_k` is below 1, `score_threshold` is not a number, or there is a calibration for raw
+        logits.
     """
     if top_k is not None:
         check_whole_number("top_k", top_k)
     check_threshold(score_threshold)
+    check_calibrated_scale(calibration, scale_score=scale_score)
     best_first = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)
-    ranked = (Ranked(i, sigmoid(logits[i]) if scale_score else float(logits[i]), float(logits[i])) for i in best_first)
+    scores = (reported_score(logits[i], scale_score=scale_score, calibration=calibration) for i in best_first)
+    ranked = (Ranked(i, score, float(logits[i])) for i, score in zip(best_first, scores, strict=True))
     kept = [r for r in ranked if score_threshold is None or r.score >= score_threshold]
     return kept[:top_k]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fr_reranker_plugin.errors import SettingsError
+from fr_reranker_plugin.scoring.calibration import Calibration
 from fr_reranker_plugin.scoring.ranking import (
     NOTHING_READ,
     BestPassage,
@@ -17,6 +18,7 @@ from fr_reranker_plugin.scoring.ranking import (
     rank_by_score,
 )
 from fr_reranker_plugin.scoring.scorer import Pair
+from fr_reranker_plugin.scoring.settings import check_calibrated_scale
 from fr_reranker_plugin.scoring.windows import BestWindow
 
 
@@ -29,6 +31,8 @@ class RankingRules:
     :param top_k: How many to keep at most; `None` keeps all.
     :param score_threshold: Keep only scores of at least this much, on the reported scale; applied before `top_k`.
     :param scale_score: Report `sigmoid(logit)` rather than the logit.
+    :param calibration: Report its probability rather than `sigmoid(logit)`.
+    :raises SettingsError: If there is a calibration for raw logits.
     """
 
     form: TextForm
@@ -37,6 +41,10 @@ class RankingRules:
     top_k: int | None
     score_threshold: float | None
     scale_score: bool
+    calibration: Calibration | None = None
+
+    def __post_init__(self) -> None:
+        check_calibrated_scale(self.calibration, scale_score=self.scale_score)
 
 
 class RankingTask:
@@ -77,6 +85,7 @@ class RankingTask:
             top_k=self._rules.top_k,
             score_threshold=self._rules.score_threshold,
             scale_score=self._rules.scale_score,
+            calibration=self._rules.calibration,
         )
         best: Sequence[BestWindow] | None = getattr(logits, "best", None)
         if best is None:

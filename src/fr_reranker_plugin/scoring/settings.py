@@ -139,6 +139,18 @@ def check_threshold(value: float | None) -> float | None:
     return float(value)
 
 
+def check_calibrated_scale(calibration: object, *, scale_score: bool) -> None:
+    """Refuse a calibration where raw logits are asked for: it would have no effect.
+
+    :param calibration: A calibration or the name of its file; `None` if there is none.
+    :raises SettingsError: Then.
+    """
+    if calibration is not None and not scale_score:
+        raise SettingsError(
+            "a calibration gives scores from 0 to 1, and raw logits were asked for; leave out one of the two"
+        )
+
+
 def check_priority(value: Priority) -> Priority:
     """Give `value` back if it is a priority.
 

@@ -8,9 +8,18 @@ from haystack import default_from_dict, default_to_dict
 from haystack.utils import ComponentDevice, Secret
 
 from fr_reranker_plugin.errors import SettingsError
+from fr_reranker_plugin.scoring.calibration import Calibration
+from fr_reranker_plugin.scoring.kept_calibration import KeptCalibration
 from fr_reranker_plugin.scoring.long_documents import LongDocuments, WindowSettings, window_settings
 from fr_reranker_plugin.scoring.ranking import TextForm
-from fr_reranker_plugin.scoring.settings import REFERENCE_MODEL, BatchSettings, DType, ModelSettings, Priority
+from fr_reranker_plugin.scoring.settings import (
+    REFERENCE_MODEL,
+    BatchSettings,
+    DType,
+    ModelSettings,
+    Priority,
+    check_calibrated_scale,
+)
 from haystack_integrations.components.rankers.fr_reranker import checks
 from haystack_integrations.components.rankers.fr_reranker.request import RankerRules
 
@@ -57,6 +66,7 @@ class RankerParameters:
         window_overlap: int = 64,
         max_windows: int | None = None,
         priority: Priority = "interactive",
+        calibration: str | Path | None = None,
     ) -> None:
         """Note and check the parameters; nothing is read or loaded.
 
@@ -96,6 +106,8 @@ class RankerParameters:
         :param window_overlap: Tokens that neighbouring windows share at least; half a window at most.
         :param max_windows: Most windows of one document; what is behind them is not read. `None`: all.
         :param priority: `"interactive"` for what someone waits for, `"bulk"` for work that may let the former go first.
+        :param calibration: A file that `fr-reranker calibrate` wrote: scores are its probabilities in place of the
+            sigmoid, and `score_threshold` is one of them. Read when the model is loaded. Not with `scale_score=False`.
         :raises SettingsError: If a value is not allowed. It is a `ValueError`.
         :raises TypeError: If `token` is not a `Secret`.
         """
@@ -134,6 +146,8 @@ class RankerParameters:
         self.window_overlap = window_overlap
         self.max_windows = max_windows
         self.priority = priority
+        self.calibration = str(calibration) if isinstance(calibration, Path) else calibration
+        self._kept_calibration = KeptCalibration()
         self._check()
 
     def model_settings(self) -> ModelSettings:
@@ -158,8 +172,11 @@ class RankerParameters:
         """Give how long documents are read in windows; `None` if they are truncated."""
         return window_settings(self.long_documents, overlap=self.window_overlap, max_windows=self.max_windows)
 
-    def ranking_rules(self) -> RankerRules:
-        """Give the rules of a call that changes none of them."""
+    def ranking_rules(self, calibration: Calibration | None = None) -> RankerRules:
+        """Give the rules of a call that changes none of them.
+
+        :param calibration: What the file of the parameter `calibration` holds.
+        """
         form = TextForm(
             query_prefix=self.query_prefix,
             query_suffix=self.query_suffix,
@@ -176,6 +193,7 @@ class RankerParameters:
             deduplicate=self.deduplicate,
             score_meta_field=self.score_meta_field,
             return_embedding=self.return_embedding,
+            calibration=calibration,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -195,7 +213,7 @@ class RankerParameters:
         checks.refuse_unsupported(self.trust_remote_code, self.config_kwargs)
         for name in ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator"):
             checks.check_text(name, getattr(self, name))
-        for name in ("revision", "cache_folder"):
+        for name in ("revision", "cache_folder", "calibration"):
             checks.check_text(name, getattr(self, name), optional=True)
         for name in ("local_files_only", "raise_on_failure"):
             checks.check_flag(name, getattr(self, name))
@@ -203,5 +221,6 @@ class RankerParameters:
         self.model_settings()
         self.batch_settings()
         self.ranking_rules()
+        check_calibrated_scale(self.calibration, scale_score=self.scale_score)
         self.window_settings()
         checks.check_priority(self.priority)

@@ -44,14 +44,17 @@ class FrenchCrossEncoderRanker(RankerParameters):
     _told_of_truncation = False
 
     def warm_up(self) -> None:
-        """Load the model unless it is loaded; safe from many threads, which then wait for one load.
+        """Load the model unless it is loaded, and the calibration; safe from many threads, which wait for one load.
 
         :raises ModelLoadError: If it cannot be loaded; the message says what to do, and a later call tries again.
+        :raises SettingsError: If the calibration is not there or cannot be used.
         """
+        self._kept_calibration.read(self.calibration, model=self.model)
         self._scorer.warm_up()
 
     async def warm_up_async(self) -> None:
-        """Load the model unless it is loaded, without blocking the event loop."""
+        """Load the model unless it is loaded, and the calibration, without blocking the event loop."""
+        await self._kept_calibration.aread(self.calibration, model=self.model)
         await self._scorer.awarm_up()
 
     def close(self) -> None:
@@ -84,7 +87,8 @@ class FrenchCrossEncoderRanker(RankerParameters):
         :param query: The question. If it is blank, the documents are returned as they are, with a warning.
         :param documents: The documents to rank; they are not changed, and copies are returned.
         :param top_k: Most documents to return; replaces the value given at construction.
-        :param scale_score: Give scores in 0..1 rather than raw logits; replaces the value given at construction.
+        :param scale_score: Give scores in 0..1 rather than raw logits; replaces the value given at construction. Raw
+            logits are refused where there is a calibration.
         :param score_threshold: Keep only documents with at least this score, before `top_k` is applied; replaces the
             value given at construction. Minus infinity keeps all.
         :returns: A dictionary with the key `documents`: the documents with their scores, the most relevant first.
@@ -92,7 +96,9 @@ class FrenchCrossEncoderRanker(RankerParameters):
         :raises ScoringError: If the model fails, unless `raise_on_failure=False`.
         :raises DeadlineExceededError: If it takes longer than `timeout`, unless `raise_on_failure=False`.
         """
-        request = self._request(query, documents, top_k, scale_score, score_threshold)
+        rules = self.ranking_rules(self._kept_calibration.read(self.calibration, model=self.model))
+        changed = rules.changed(top_k=top_k, scale_score=scale_score, score_threshold=score_threshold)
+        request = RankingRequest(query, documents, changed)
         try:
             logits = self._reader().score(request.pairs, timeout=self.timeout, priority=self.priority)
             return self._ranked(request, logits)
@@ -112,7 +118,9 @@ class FrenchCrossEncoderRanker(RankerParameters):
 
         Cancelling the task drops its pairs that are not being scored yet.
         """
-        request = self._request(query, documents, top_k, scale_score, score_threshold)
+        rules = self.ranking_rules(await self._kept_calibration.aread(self.calibration, model=self.model))
+        changed = rules.changed(top_k=top_k, scale_score=scale_score, score_threshold=score_threshold)
+        request = RankingRequest(query, documents, changed)
         try:
             logits = await self._reader().ascore(request.pairs, timeout=self.timeout, priority=self.priority)
             return self._ranked(request, logits)
@@ -132,17 +140,6 @@ class FrenchCrossEncoderRanker(RankerParameters):
         """Give the scorer, reading long documents as the parameters say."""
         windows = self.window_settings()
         return self._scorer if windows is None else LongDocumentScorer(self._scorer, windows)
-
-    def _request(
-        self,
-        query: str,
-        documents: list[Document],
-        top_k: int | None,
-        scale_score: bool | None,  # noqa: FBT001
-        score_threshold: float | None,
-    ) -> RankingRequest:
-        rules = self.ranking_rules().changed(top_k=top_k, scale_score=scale_score, score_threshold=score_threshold)
-        return RankingRequest(query, documents, rules)
 
     def _ranked(self, request: RankingRequest, logits: Sequence[float]) -> dict[str, list[Document]]:
         documents = request.ranked_documents(logits)
