@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def verify(
     options: ModelOptions,
     name: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="The same as --model.", show_default=False)
+        str | None, typer.Argument(metavar="MODEL", help="The same as --model.", show_default=False)
     ] = None,
     *,
     others: Annotated[bool, typer.Option(help="Score with sentence-transformers and FlagEmbedding too.")] = True,
