@@ -17,12 +17,12 @@ import bm25s
 import numpy as np
 import Stemmer
 
-from benchmarks.agreement import kendall_tau
 from benchmarks.contenders import Contender, contenders
 from benchmarks.models import EMBEDDED, checkpoint
 from benchmarks.ours import Ours
-from fr_reranker_plugin.cli.measures import ndcg, reciprocal_rank
 from fr_reranker_plugin.collections import Collection, load_collection
+from fr_reranker_plugin.evaluation.agreement import kendall_tau
+from fr_reranker_plugin.evaluation.ranking_measures import ndcg, reciprocal_rank
 
 _DEPTH: Final = 10
 _POINTS: Final = 100

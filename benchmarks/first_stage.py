@@ -20,8 +20,8 @@ import numpy.typing as npt
 from benchmarks.machine import machine, provenance
 from benchmarks.session import say
 from fr_reranker_plugin import DocumentIndex, ModelSettings, SharedEncoder, SharedScorer, StoredDocument
-from fr_reranker_plugin.cli.measures import ndcg, reciprocal_rank
 from fr_reranker_plugin.collections import Collection, load_collection, sample_folder
+from fr_reranker_plugin.evaluation.ranking_measures import ndcg, reciprocal_rank
 
 RESULT: Final = Path(__file__).parent / "results" / "first-stage.json"
 METHODS: Final = ("bm25", "dense", "hybrid")

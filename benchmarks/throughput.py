@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from benchmarks.agreement import agreement, by_question, planned_efficiency
 from benchmarks.contenders import REFERENCE, Contender, Scoring
 from benchmarks.rounds import Timed, one_after_another, seconds_of
 from benchmarks.session import Session, Task
 from benchmarks.workloads import Workload
+from fr_reranker_plugin.evaluation.agreement import agreement, by_question
 
 _WARM_UP_PAIRS = 24
 _HIT_RATES = (0.0, 0.5, 0.95)
@@ -42,6 +42,12 @@ def warm_up(live: Mapping[Contender, Scoring], pairs: Sequence[tuple[str, str]])
             scoring.tune(pairs, seconds_of)
 
 
+def planned_efficiency(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
+    """Give useful over computed tokens (0..1) of padded batches, given as positions."""
+    computed = sum(max(lengths[at] for at in batch) * len(batch) for batch in batches)
+    return sum(lengths) / computed
+
+
 def _timed(contender: Contender, scoring: Scoring, efficiencies: dict[str, float], asked: Workload) -> Timed:
     """Time one round, and note useful over computed tokens where they are known."""
     before = getattr(scoring, "counted", None)
@@ -68,7 +74,7 @@ def _compare(
     session.findings.setdefault("efficiency", {})[name] = dict(efficiencies)
     found = session.findings.setdefault("agreement", {}).setdefault(name, {})
     for contender, theirs in logits.items() if REFERENCE in logits else ():
-        found[contender] = agreement(logits[REFERENCE], theirs, by_question(asked.pairs))
+        found[contender] = agreement(logits[REFERENCE], theirs, by_question(asked.pairs))._asdict()
     session.save()
 
 

@@ -10,7 +10,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the benchmarks are no part of the package
 
-from benchmarks.agreement import agreement, by_question, kendall_tau, planned_efficiency
 from benchmarks.chaos import Chaos
 from benchmarks.concurrency import by_tasks, by_threads
 from benchmarks.contenders import CPU, CUDA, LOCKED, REFERENCE, contenders
@@ -28,6 +27,7 @@ from benchmarks.peers.length_sorted import LengthSorted
 from benchmarks.report import lines, markdown, ratio
 from benchmarks.rounds import Timed, interleaved, one_after_another
 from benchmarks.texts import FrenchTexts, LengthMix
+from benchmarks.throughput import planned_efficiency
 from benchmarks.workloads import SIZES, Workloads
 
 from fr_reranker_plugin import (
@@ -153,14 +153,6 @@ def test_logits_come_back_in_order():
         lambda request: [float(passage) for _, passage in request], [[("q", "1"), ("q", "2")], [("q", "3")]]
     )
     assert timed.logits == [1.0, 2.0, 3.0]
-
-
-def test_agreement_is_taken_pair_by_pair_and_rankings_question_by_question():
-    pairs = [("q1", "a"), ("q1", "b"), ("q2", "c"), ("q2", "d")]
-    found = agreement([0.0, 1.0, 5.0, 6.0], [0.0, 1.5, 6.0, 5.0], by_question(pairs))
-    assert (found["max"], found["mean"], found["pairs"]) == (1.0, pytest.approx(0.625), 4)
-    assert found["kendall_tau"] == 0.0  # one question in order, one reversed
-    assert kendall_tau([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)
 
 
 def test_efficiency_of_padded_batches_is_useful_over_computed_tokens():

@@ -11,7 +11,8 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 GUIDE = REPOSITORY / "docs" / "guides" / "command-line.md"
 TIMEOUT = 100
-DIFFERENT_EVERYWHERE = ("fr-reranker info", "fr-reranker demo", "fr-reranker bench")  # versions, paths, speeds
+# versions, paths, speeds, the last bits of a logit
+DIFFERENT_EVERYWHERE = ("fr-reranker info", "fr-reranker demo", "fr-reranker bench", "fr-reranker verify")
 
 
 def examples() -> dict[str, str]:

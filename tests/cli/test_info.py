@@ -59,3 +59,22 @@ def test_a_length_that_the_model_cannot_read_is_a_problem(tiny_model: str, run) 
     done = run("info", "--model", tiny_model, "--max-length", "600", "--json")
     assert done.code == 1
     assert "above the 512 tokens" in done.json["problem"]
+
+
+def test_what_others_published_of_a_model_is_shown_with_its_source(run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "1000")
+    model = "antoinelouis/crossencoder-camembert-base-mmarcoFR"
+    figures = run("info", "--model", model, "--json").json["published"]
+    assert {(one["protocol"], one["value"]) for one in figures if one["measure"] == "RR@10"} == {
+        ("pool", 33.4), ("train-queries", 50.44),
+    }  # fmt: skip
+    shown = [line for line in run("info", "--model", model).out.splitlines() if line.startswith("published")]
+    assert [("RR@10 33.40" in line, "not comparable" in line, "https://" in line) for line in shown] == [
+        (True, False, True), (False, True, True),
+    ]  # fmt: skip
+
+
+def test_nothing_is_published_of_a_model_of_ones_own(tiny_model: str, run) -> None:
+    assert run("info", "--model", tiny_model, "--json").json["published"] == []
+    assert "published" not in run("info", "--model", tiny_model).out

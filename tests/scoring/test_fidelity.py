@@ -8,11 +8,11 @@ from random import Random
 import pytest
 import torch
 from sentence_transformers import CrossEncoder as Reference
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from checkpoints import SENTENCES
 from fr_reranker_plugin import ModelSettings, shared_scorer
 from fr_reranker_plugin.collections import load_collection
+from fr_reranker_plugin.evaluation.other_loaders import flag_embedding, plain_transformers
 from fr_reranker_plugin.scoring.checkpoint import embedded_checkpoint
 from fr_reranker_plugin.scoring.ranking import sigmoid
 from hard_texts import HARD_TEXTS
@@ -58,25 +58,7 @@ def test_scores_equal_sentence_transformers_and_plain_transformers(folder, frenc
     reference = Reference(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     theirs = reference.predict([list(pair) for pair in french_pairs], activation_fn=torch.nn.Sigmoid())
     assert [sigmoid(logit) for logit in ours] == pytest.approx(theirs.tolist(), abs=1e-5)
-    assert ours == pytest.approx(plain_transformers(folder, french_pairs), abs=1e-4)
-
-
-def plain_transformers(folder, pairs):
-    """Logits as the card of the reference model computes them, in batches of like lengths."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
-    by_length = sorted(range(len(pairs)), key=lambda at: len(pairs[at][0]) + len(pairs[at][1]))
-    logits = [0.0] * len(pairs)
-    for start in range(0, len(pairs), 16):
-        places = by_length[start : start + 16]
-        features = tokenizer(
-            [pairs[at][0] for at in places], [pairs[at][1] for at in places],
-            padding=True, truncation=True, max_length=512, return_tensors="pt",
-        )  # fmt: skip
-        with torch.no_grad():
-            for at, logit in zip(places, model(**features).logits.view(-1).tolist(), strict=True):
-                logits[at] = logit
-    return logits
+    assert ours == pytest.approx(plain_transformers(folder, "cpu", 512)(french_pairs), abs=1e-4)
 
 
 @pytest.mark.slow
@@ -90,21 +72,10 @@ def test_logits_equal_flag_embedding(folder, french_pairs, ours):
 
     The tiny Unigram vocabularies do not survive that; their pieces are too few.
     """
-    from FlagEmbedding import FlagReranker
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    places = [at for at, pair in enumerate(french_pairs) if all(survives_decoding(tokenizer, text) for text in pair)]
+    theirs = flag_embedding(folder, "cpu", 512)(french_pairs)
+    places = [at for at, logit in enumerate(theirs) if logit is not None]
     assert len(places) >= 1500
-    theirs = FlagReranker(str(folder), use_fp16=False, devices="cpu", max_length=512).compute_score(
-        [list(french_pairs[at]) for at in places], normalize=False
-    )
-    assert [ours[at] for at in places] == pytest.approx(theirs, abs=1e-4)
-
-
-def survives_decoding(tokenizer, text):
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    again = tokenizer(tokenizer.decode(ids, clean_up_tokenization_spaces=False), add_special_tokens=False)["input_ids"]
-    return 0 < len(ids) < 250 and again == ids
+    assert [ours[at] for at in places] == pytest.approx([theirs[at] for at in places], abs=1e-4)
 
 
 @pytest.mark.parametrize("batch_tokens", [64, 100_000])

@@ -19,6 +19,7 @@ from fr_reranker_plugin.cli.info import info
 from fr_reranker_plugin.cli.rerank import rerank
 from fr_reranker_plugin.cli.score import score
 from fr_reranker_plugin.cli.search import search
+from fr_reranker_plugin.cli.verify import verify
 
 app = typer.Typer(
     name="fr-reranker",
@@ -48,7 +49,11 @@ def _program(
     """
 
 
+<<<<<<< HEAD
 for command in (rerank, score, index, search, info, demo, evaluate, calibrate, bench, export):
+=======
+for command in (rerank, score, index, search, info, demo, bench, verify, export):
+>>>>>>> verify
     app.command()(command)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -46,6 +49,7 @@ def info(
 
     from fr_reranker_plugin.cli.scoring import silence_libraries
     from fr_reranker_plugin.evaluation.provenance import versions
+    from fr_reranker_plugin.evaluation.published import published_figures
     from fr_reranker_plugin.scoring.loading import resolve_settings
 
     silence_libraries()
@@ -57,6 +61,7 @@ def info(
         "backend": settings.backend,
         "max_batch_tokens": options.batch_settings().for_device(settings.device).max_batch_tokens,
         "threads": torch.get_num_threads(),
+        "published": [asdict(figure) for figure in published_figures(settings.model)],
         "versions": {"python": platform.python_version(), **versions(_PACKAGES)},
     }
     if as_json:
@@ -112,7 +117,19 @@ def _source_of(settings: ModelSettings) -> str:
 
 
 def _shown(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each fact that is known, the versions one by one at the end."""
-    for name, value in [*((n, v) for n, v in facts.items() if n != "versions"), *facts["versions"].items()]:
+    """Yield each fact that is known, what others published and the versions one by one at the end."""
+    single = [(name, value) for name, value in facts.items() if name not in ("published", "versions")]
+    published = [("published", line) for line in _published_lines(facts["published"])]
+    for name, value in [*single, *published, *facts["versions"].items()]:
         if value is not None:
             yield name, {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _published_lines(figures: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the figures of each test that a model was put to, with their source."""
+    for protocol, group in groupby(figures, key=itemgetter("protocol")):
+        of_one_test = list(group)
+        values = ", ".join(f"{figure['measure']} {figure['value']:.2f}" for figure in of_one_test)
+        first = of_one_test[0]
+        caution = "" if first["comparable"] else ", not comparable with others"
+        yield f"{values} ({protocol}: {first['description']}{caution}; {first['source']})"

@@ -1,4 +1,4 @@
-"""The two measures of the demo's last line, as the literature and trec_eval define them."""
+"""Two measures of a ranking, as the literature and trec_eval define them; they need no other package."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The demo's two measures, against cases computed by hand."""
+"""The two measures, against cases computed by hand and trec_eval."""
 
 from math import log2
 
 import pytest
 
-from fr_reranker_plugin.cli.measures import ndcg, reciprocal_rank
+from fr_reranker_plugin.evaluation.ranking_measures import ndcg, reciprocal_rank
 
 GRADES = {"best": 2, "good": 1, "bad": 0}
 
