@@ -49,11 +49,7 @@ def _program(
     """
 
 
-<<<<<<< HEAD
-for command in (rerank, score, index, search, info, demo, evaluate, calibrate, bench, export):
-=======
-for command in (rerank, score, index, search, info, demo, bench, verify, export):
->>>>>>> verify
+for command in (rerank, score, index, search, info, demo, evaluate, calibrate, verify, bench, export):
     app.command()(command)
 
 
