@@ -82,7 +82,10 @@ def evaluate(  # noqa: PLR0913 -- each parameter is an option of the command
     checkpoint_every: Annotated[
         int | None, typer.Option(min=1, help="Questions between two checkpoints; default: some 1,000 pairs.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    questions: Annotated[
+        int | None, typer.Option(min=1, help="Only so many questions of each collection, drawn by --seed.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap, and of --questions.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
 ) -> None:  # fmt: skip
     """Measure how well models rank the passages of judged questions, and what that costs.
@@ -112,6 +115,7 @@ def evaluate(  # noqa: PLR0913 -- each parameter is an option of the command
             latency=latency,
             checkpoint_every=checkpoint_every,
             seed=seed,
+            questions=questions,
         ),
         as_json=as_json,
     )

@@ -20,7 +20,7 @@ from fr_reranker_plugin.evaluation.evaluate import Plan, evaluated
 from fr_reranker_plugin.evaluation.evaluation import EvaluationSettings
 from fr_reranker_plugin.evaluation.first_stages import GIVEN, FirstStages
 from fr_reranker_plugin.evaluation.markdown import as_markdown
-from fr_reranker_plugin.evaluation.measures import DEFAULT_MEASURES
+from fr_reranker_plugin.evaluation.measures import CARD_MEASURES, DEFAULT_MEASURES
 from fr_reranker_plugin.evaluation.plots import draw
 from fr_reranker_plugin.evaluation.pools import Protocol
 from fr_reranker_plugin.evaluation.report import as_report
@@ -53,6 +53,7 @@ class Request:
     latency: bool
     checkpoint_every: int | None
     seed: int
+    questions: int | None
 
     def plan(self, collection: JudgedCollection) -> Plan:
         """Give what is evaluated on a collection.
@@ -67,7 +68,7 @@ class Request:
             settings=EvaluationSettings(
                 protocol=self.protocol,
                 pools=self._pools(collection),
-                measures=tuple(self.measures) or DEFAULT_MEASURES,
+                measures=tuple(self.measures) or (CARD_MEASURES if self.protocol == "pool" else DEFAULT_MEASURES),
                 relevant_from=self.relevant_from,
                 checkpoint_every=self.checkpoint_every,
                 seed=self.seed,
@@ -119,7 +120,8 @@ def run(request: Request, *, as_json: bool) -> None:
     """Evaluate, write everything into the folder, and print the report."""
     silence_libraries()
     reports = []
-    for collection in request.opened():
+    for whole in request.opened():
+        collection = whole if request.questions is None else whole.sample(request.questions, seed=request.seed)
         folder = request.out / file_name(collection.name).strip("-")
         report, page = _evaluated(request.plan(collection), folder)
         reports.append(report)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fr_reranker_plugin.errors import CollectionError
@@ -69,3 +70,16 @@ class JudgedCollection:
             raise CollectionError(f"{self.name}: no query is judged")
         if unknown := [query for query in self.qrels if query not in self.queries]:
             raise CollectionError(f"{self.name}: the query {unknown[0]!r} is judged, but has no text")
+
+    def sample(self, count: int, *, seed: int = 0) -> JudgedCollection:
+        """Give the same collection with `count` of its queries, the same ones each time; all if there are no more."""
+        if count >= len(self.qrels):
+            return self
+        kept = set(random.Random(seed).sample(sorted(self.qrels), count))  # noqa: S311 -- not a secret
+        return replace(
+            self,
+            name=f"{self.name}, {count} questions",
+            queries={query: text for query, text in self.queries.items() if query in kept},
+            qrels={query: grades for query, grades in self.qrels.items() if query in kept},
+            fingerprint=f"{self.fingerprint} {count} {seed}",
+        )

@@ -30,6 +30,8 @@ GIVEN: Final = "given"
 _ADDED_AT_ONCE: Final = 256
 _SEARCHED_AT_ONCE: Final = 256
 _SECONDS_BETWEEN_SAVES: Final = 60.0
+_LEAST_DEPTH: Final = 100
+"""A first stage finds at least so many passages, so that its own R@100 means what it says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ class CandidateSource:
     def reader(self, name: str, depth: int | None) -> Callable[[], Iterator[Candidate]]:
         """Give what reads or finds the candidates of a first stage.
 
-        :param depth: How many to find of each query; `None` is for lists that are there already.
+        :param depth: How many of each query are reranked; `None` is for lists that are there already.
         :raises SettingsError: If the collection has no lists, or nobody said how many to find.
         """
         if name == GIVEN:
@@ -87,7 +89,7 @@ class CandidateSource:
             return partial(read_candidates, Path(name))
         if depth is None:
             raise SettingsError(f"a pool of all candidates is for lists of them; of {name!r}, say how many to rerank")
-        return partial(self._found, cast("SearchMethod", name), depth)
+        return partial(self._found, cast("SearchMethod", name), max(depth, _LEAST_DEPTH))
 
     def _found(self, method: SearchMethod, depth: int) -> Iterator[Candidate]:
         if method == "bm25" and self._stages.index is None:

@@ -7,8 +7,12 @@ from typing import Any, Final
 
 from fr_reranker_plugin.errors import MissingDependencyError, SettingsError
 
-DEFAULT_MEASURES: Final = ("nDCG@10", "RR@10", "RR@100", "R@10", "R@50", "R@100", "R@500", "Rprec", "AP", "Success@10")
+DEFAULT_MEASURES: Final = ("nDCG@10", "RR@10", "R@10", "R@20", "R@50", "R@100", "Rprec", "AP", "Success@10")
 """What is measured unless other measures are asked for; the names are those of https://ir-measur.es."""
+
+CARD_MEASURES: Final = ("RR@10", "RR@5", "RR@20", "RR@50", "RR@100", "RR@500", "R@5", "R@10", "R@20", "R@50", "R@100",
+                        "R@500", "Rprec", "nDCG@10")  # fmt: skip
+"""What the cards of the French cross-encoders report of their pools of 1,000 passages."""
 
 Rankings = Mapping[str, Sequence[str]]
 """The ids of passages, best first, by query."""

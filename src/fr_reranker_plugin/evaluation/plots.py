@@ -71,6 +71,8 @@ def _depths(measured: Measured) -> Figure:
 
 def _times(measured: Measured) -> Figure:
     """Draw quality against the time of one question."""
+    from matplotlib.ticker import ScalarFormatter
+
     figure, axes = _figure(measured, "Quality by time of one question")
     stage = measured.evaluation.stages[0]
     for (model, latencies), colour, marker in zip(measured.latencies.items(), cycle(_COLOURS), cycle(_MARKERS)):
@@ -80,11 +82,14 @@ def _times(measured: Measured) -> Figure:
         axes.plot(times, values, color=colour, marker=marker, label=f"{stage} + {model}")
         for one, time, value in zip(latencies, times, values, strict=True):
             label = f"{one.pool or 'all'} passages"
-            axes.annotate(label, (time, value), textcoords="offset points", xytext=(6, 6), fontsize=8)
+            axes.annotate(label, (time, value), textcoords="offset points", xytext=(6, -12), fontsize=8)
     if before := measured.first_stage_row(stage):
         alone = _POINTS * before.mean(measured.main_measure, seed=0).value
         axes.axhline(alone, color="black", linestyle="--", linewidth=1, label=f"{stage} alone")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(ScalarFormatter())
+    axes.tick_params(axis="x", which="minor", labelsize=7)
     axes.set_xlabel("milliseconds for one question (median), reranking only")
     axes.set_ylabel(f"{measured.main_measure} × 100")
     axes.legend(fontsize=8)
@@ -127,7 +132,7 @@ def _moves(measured: Measured, row: Row) -> Figure:
     axes.set_xticks(range(len(bins)), labels)
     axes.set_yticks(range(len(bins)), labels)
     axes.plot([-0.5, len(bins) - 0.5], [-0.5, len(bins) - 0.5], color=_COLOURS[1], linewidth=1)
-    axes.set_xlabel("place after reranking (left of the line: moved up)")
+    axes.set_xlabel("place after reranking (left of the line: moved up); numbers count relevant passages")
     axes.set_ylabel("place before, in the first stage")
     return figure
 
