@@ -73,8 +73,8 @@ def as_report(measured: Measured) -> dict[str, Any]:
         "models": {name: {**asdict(facts), **_read(measured, facts)} for name, facts in measured.models.items()},
         "rows": [_row(measured, row) for row in measured.rows],
         "thresholds": [
-            {"first_stage": stage, "model": model, "suggested": suggested(curve)._asdict(),
-             "curve": [one._asdict() for one in curve]}
+            {"first_stage": stage, "model": model, "suggested": _rounded(suggested(curve)._asdict()),
+             "curve": [_rounded(one._asdict()) for one in curve]}
             for (stage, model), curve in measured.curves.items()
         ],
         "made_worse": [example for row in measured.deepest_rows() for example in _examples(measured, row)],
