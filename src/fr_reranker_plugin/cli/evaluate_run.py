@@ -79,11 +79,15 @@ class Request:
         )
 
     def opened(self) -> Iterator[JudgedCollection]:
-        """Yield the collections, one after the other.
+        """Yield the collections, with as many of their questions as were asked for.
 
         :raises CollectionError: If one cannot be read.
         :raises SettingsError: If folders and single files are named together.
         """
+        for collection in self._whole():
+            yield collection if self.questions is None else collection.sample(self.questions, seed=self.seed)
+
+    def _whole(self) -> Iterator[JudgedCollection]:
         files = [path for path in (self.corpus, self.queries, self.qrels) if path is not None]
         if self.collections and files:
             raise SettingsError("name collections, or the files of one (--corpus, --queries, --qrels), not both")
@@ -120,10 +124,10 @@ def run(request: Request, *, as_json: bool) -> None:
     """Evaluate, write everything into the folder, and print the report."""
     silence_libraries()
     reports = []
-    for whole in request.opened():
-        collection = whole if request.questions is None else whole.sample(request.questions, seed=request.seed)
-        folder = request.out / file_name(collection.name).strip("-")
-        report, page = _evaluated(request.plan(collection), folder)
+    plans = [request.plan(collection) for collection in request.opened()]  # what is wrong is said before the work
+    for plan in plans:
+        folder = request.out / file_name(plan.collection.name).strip("-")
+        report, page = _evaluated(plan, folder)
         reports.append(report)
         if not as_json:
             _print(page)
