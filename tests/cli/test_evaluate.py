@@ -1,6 +1,9 @@
 """`fr-reranker evaluate` writes a report that a person and a program can read."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +78,7 @@ def test_some_questions_of_a_split(
         (("--first-stage", "nowhere.trec"), "there is no file nowhere.trec"),
         (("--measure", "Treffer"), "there is no measure 'Treffer'"),
         (("--qrels", "x"), "name collections, or the files of one"),
+        (("--workers", "2"), "--workers and --ray-address say where --ray runs"),
         (("--collection", "./nowhere"), "there is no folder './nowhere'"),
     ],
 )
@@ -92,3 +96,24 @@ def test_what_cannot_be_is_said_in_one_line(
     assert outcome.code == 2
     assert reason in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(110)
+def test_a_cluster_scores_the_same_report(collection: str, tiny_model: str, tmp_path: Path) -> None:
+    """In a process of its own: Ray opens sockets that tests are not allowed to."""
+    pytest.importorskip("ray")
+
+    def rows(out: str, *more: str) -> object:
+        start = "import sys; from fr_reranker_plugin.cli import main; sys.exit(main(sys.argv[1:]))"
+        command = (sys.executable, "-c", start, "evaluate", "--model", tiny_model, "--json",
+                   "--collection", collection, "--first-stage", "bm25", "--pools", "6", "--no-latency")  # fmt: skip
+        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+        done = subprocess.run(
+            [*command, "--out", str(tmp_path / out), *more], env=environment, capture_output=True, text=True,
+            timeout=100, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)[0]["rows"]
+
+    assert rows("cluster", "--ray", "--workers", "2") == rows("alone")

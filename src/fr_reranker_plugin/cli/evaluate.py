@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
+from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.scoring.settings import EMBEDDED
 
 _PANEL = "Collection"
 _STAGES = "Candidates"
+_CLUSTER = "Cluster"
 
 
 class Protocols(StrEnum):
@@ -85,6 +87,18 @@ def evaluate(  # noqa: PLR0913 -- each parameter is an option of the command
     questions: Annotated[
         int | None, typer.Option(min=1, help="Only so many questions of each collection, drawn by --seed.")
     ] = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Score on a Ray cluster.", rich_help_panel=_CLUSTER)
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Copies of the model; default: one for each GPU, or else each node.",
+                     rich_help_panel=_CLUSTER),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Of a running cluster; default: one on this machine.", rich_help_panel=_CLUSTER),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap, and of --questions.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
 ) -> None:  # fmt: skip
@@ -94,7 +108,10 @@ def evaluate(  # noqa: PLR0913 -- each parameter is an option of the command
     files into a folder for each collection. Interrupted, the same command goes on where it was.
     """
     from fr_reranker_plugin.cli.evaluate_run import Request, run
+    from fr_reranker_plugin.evaluation.ray_scoring import RayCluster
 
+    if (workers or ray_address) and not ray:
+        raise SettingsError("--workers and --ray-address say where --ray runs; add --ray")
     run(
         Request(
             options=options,
@@ -116,6 +133,7 @@ def evaluate(  # noqa: PLR0913 -- each parameter is an option of the command
             checkpoint_every=checkpoint_every,
             seed=seed,
             questions=questions,
+            cluster=RayCluster(workers=workers, address=ray_address) if ray else None,
         ),
         as_json=as_json,
     )

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -17,12 +18,13 @@ from fr_reranker_plugin.collections import JudgedCollection, open_collection, op
 from fr_reranker_plugin.collections.opening import SAMPLE
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.evaluation.evaluate import Plan, evaluated
-from fr_reranker_plugin.evaluation.evaluation import EvaluationSettings
+from fr_reranker_plugin.evaluation.evaluation import EvaluationSettings, ScoreBlocks
 from fr_reranker_plugin.evaluation.first_stages import GIVEN, FirstStages
 from fr_reranker_plugin.evaluation.markdown import as_markdown
 from fr_reranker_plugin.evaluation.measures import CARD_MEASURES, DEFAULT_MEASURES
 from fr_reranker_plugin.evaluation.plots import draw
 from fr_reranker_plugin.evaluation.pools import Protocol
+from fr_reranker_plugin.evaluation.ray_scoring import RayCluster, by_ray
 from fr_reranker_plugin.evaluation.report import as_report
 from fr_reranker_plugin.evaluation.run_files import file_name, write_runs
 from fr_reranker_plugin.retrieval.durable_files import replace_file
@@ -54,6 +56,7 @@ class Request:
     checkpoint_every: int | None
     seed: int
     questions: int | None
+    cluster: RayCluster | None
 
     def plan(self, collection: JudgedCollection) -> Plan:
         """Give what is evaluated on a collection.
@@ -76,6 +79,7 @@ class Request:
             batch=self.options.batch_settings(),
             threshold_curve=self.threshold_curve,
             latency=self.latency,
+            score_elsewhere=self._elsewhere(),
         )
 
     def opened(self) -> Iterator[JudgedCollection]:
@@ -103,6 +107,11 @@ class Request:
                 yield open_collection(folder, split, candidates=self.candidates)
             else:
                 yield open_collection(name, candidates=self.candidates)
+
+    def _elsewhere(self) -> Callable[[ModelSettings], ScoreBlocks] | None:
+        return (
+            None if self.cluster is None else partial(by_ray, batch=self.options.batch_settings(), cluster=self.cluster)
+        )
 
     def _stages(self, collection: JudgedCollection) -> FirstStages:
         if self.protocol == "pool" and self.first_stages is None and collection.candidates is None:

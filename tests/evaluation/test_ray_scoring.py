@@ -1,0 +1,86 @@
+"""A cluster gives the same logits as one process, whatever happens to its workers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import small_collections as small
+from fr_reranker_plugin import SettingsError
+from fr_reranker_plugin.evaluation.ray_scoring import RayCluster
+
+pytest.importorskip("ray")
+
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+import ray
+from fr_reranker_plugin import ModelSettings, SharedScorer
+from fr_reranker_plugin.collections import open_collection
+from fr_reranker_plugin.evaluation.evaluate import Plan, evaluated
+from fr_reranker_plugin.evaluation.evaluation import EvaluationSettings
+from fr_reranker_plugin.evaluation.first_stages import FirstStages
+from fr_reranker_plugin.evaluation.ray_scoring import RayCluster, by_ray
+
+model, collection, folder = ModelSettings(model=sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+kill = sys.argv[4] == "kill"
+scored = 0
+
+def workers():
+    names = {int(path.parent.name): path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")}
+    return [pid for pid, name in names.items() if name.startswith(b"ray::Worker")]
+
+def elsewhere(settings):
+    inner = by_ray(settings, None, RayCluster(workers=2))
+    def score(blocks):
+        global scored
+        for number, found in enumerate(inner(blocks)):
+            if kill and number == 0:
+                dying = workers()
+                assert dying
+                os.kill(dying[0], signal.SIGKILL)
+            scored += len(found[0].pairs)
+            yield found
+    return score
+
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20)
+plan = Plan(collection=open_collection(collection), models=(model,), first_stages=FirstStages(names=("bm25",)),
+            settings=EvaluationSettings(pools=(6,), checkpoint_every=1), score_elsewhere=elsewhere)
+with evaluated(plan, folder) as measured:
+    facts = next(iter(measured.models.values()))
+    evaluation = measured.evaluation
+    known = {(query, one): logit for query in evaluation.collection.queries
+             for one, logit in evaluation.logits(facts.key, query).items()}
+assert scored == len(known) > 40, (scored, len(known))
+with evaluated(plan, folder):
+    assert scored == len(known)
+texts = {one: passage.full_text for one, passage in plan.collection.passages()}
+scorer = SharedScorer(model)
+alone = scorer.score([(plan.collection.queries[query], texts[one]) for query, one in known])
+assert max(abs(mine - theirs) for mine, theirs in zip(alone, known.values())) < 1e-5
+scorer.close()
+ray.shutdown()
+print("the same")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
+@pytest.mark.parametrize("fate", ["live", "kill"])
+def test_two_workers_score_as_one_process_even_if_one_is_killed(fate: str, tiny_model: str, tmp_path: Path) -> None:
+    collection = str(small.write_beir(tmp_path / "beir"))
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, tiny_model, collection, str(tmp_path / "out"), fate],
+        env=environment, capture_output=True, text=True, timeout=270, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split("\n")[-2] == "the same"
+
+
+def test_a_cluster_has_workers() -> None:
+    with pytest.raises(SettingsError, match="workers must be >= 1"):
+        RayCluster(workers=0)
