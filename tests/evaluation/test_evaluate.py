@@ -17,6 +17,7 @@ from fr_reranker_plugin.collections import JudgedCollection, open_collection, op
 from fr_reranker_plugin.evaluation.evaluate import Plan, evaluated
 from fr_reranker_plugin.evaluation.evaluation import Block, EvaluationSettings, ScoreBlocks
 from fr_reranker_plugin.evaluation.first_stages import FirstStages
+from fr_reranker_plugin.evaluation.markdown import as_markdown
 from fr_reranker_plugin.evaluation.report import Measured, as_report
 from fr_reranker_plugin.evaluation.run_files import write_runs
 from fr_reranker_plugin.scoring.ranking import BLANK_LOGIT
@@ -274,3 +275,15 @@ def test_candidates_that_are_wrong_leave_nothing_behind(plan: Callable[..., Plan
 def test_settings_that_mean_nothing_are_refused(settings: dict, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason):
         EvaluationSettings(**settings)
+
+
+def test_what_is_published_stands_apart_from_what_was_measured(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    with evaluated(plan(names=("bm25",)), tmp_path / "out") as measured:
+        assert as_report(measured)["published"] == {next(iter(measured.models)): []}
+        known = dict.fromkeys(["antoinelouis/crossencoder-me5-base-mmarcoFR"], next(iter(measured.models.values())))
+        report = as_report(replace(measured, models=known, rows=measured.rows[:1]))
+    page = as_markdown(report)
+    before, apart = page.split("## Published figures of these models")
+    assert "| RR@10 | 34.26 |" in apart
+    assert "34.26" not in before
+    assert "huggingface.co/antoinelouis/crossencoder-me5-base-mmarcoFR" in apart

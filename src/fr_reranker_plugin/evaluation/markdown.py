@@ -26,6 +26,7 @@ def as_markdown(report: dict[str, Any], plots: Sequence[str] = ()) -> str:
         *_tables(report),
         *_latencies(report),
         *_thresholds(report),
+        *_published(report),
         *_made_worse(report),
         *(f"![{name.removesuffix('.png').replace('-', ' ')}]({name})" for name in plots),
         *_provenance(report),
@@ -117,6 +118,19 @@ def _thresholds(report: dict[str, Any]) -> Iterator[str]:
                 for one in found["curve"][::7]
             ],
         )
+
+
+def _published(report: dict[str, Any]) -> Iterator[str]:
+    rows = [
+        [name, one["description"] + ("" if one["comparable"] else " (not comparable)"), one["measure"],
+         f"{one['value']:.2f}", one["source"]]
+        for name, figures in report["published"].items()
+        for one in figures
+    ]  # fmt: skip
+    if rows:
+        yield "## Published figures of these models"
+        yield "Not measured here: other machines, other runs, and only what the test column names."
+        yield table(["model", "test", "measure", "published × 100", "source"], rows)
 
 
 def _made_worse(report: dict[str, Any]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fr_reranker_plugin.evaluation.evaluation import Evaluation
 from fr_reranker_plugin.evaluation.latency import Latency
 from fr_reranker_plugin.evaluation.provenance import ModelFacts, machine_facts, versions
+from fr_reranker_plugin.evaluation.published import published_figures
 from fr_reranker_plugin.evaluation.results import Row
 from fr_reranker_plugin.evaluation.thresholds import Threshold, suggested
 
@@ -77,6 +78,7 @@ def as_report(measured: Measured) -> dict[str, Any]:
              "curve": [_rounded(one._asdict()) for one in curve]}
             for (stage, model), curve in measured.curves.items()
         ],
+        "published": {name: [asdict(one) for one in published_figures(name)] for name in measured.models},
         "made_worse": [example for row in measured.deepest_rows() for example in _examples(measured, row)],
         "today": {
             "machine": machine_facts(),
