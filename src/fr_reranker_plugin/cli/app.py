@@ -17,6 +17,7 @@ from fr_reranker_plugin.cli.info import info
 from fr_reranker_plugin.cli.rerank import rerank
 from fr_reranker_plugin.cli.score import score
 from fr_reranker_plugin.cli.search import search
+from fr_reranker_plugin.cli.serve import serve
 
 app = typer.Typer(
     name="fr-reranker",
@@ -46,7 +47,7 @@ def _program(
     """
 
 
-for command in (rerank, score, index, search, info, demo, bench, export):
+for command in (rerank, score, index, search, serve, info, demo, bench, export):
     app.command()(command)
 
 
