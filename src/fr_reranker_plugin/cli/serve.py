@@ -53,7 +53,10 @@ def serve(  # noqa: PLR0913 -- each parameter is an option of the command
     app = create_app(SharedScorer(options.model_settings(), options.batch_settings()), settings, index=index)
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         note(f"everyone who reaches {host} may ask; give keys with --keys-file or FR_RERANKER_API_KEYS")
-    Server(app, host=host, port=port).run()
+    try:
+        Server(app, host=host, port=port).run()
+    except SystemExit as end:  # uvicorn has logged why it cannot listen
+        raise typer.Exit(1) from end
     failure = app.state.door.readiness.failure
     if failure is not None:
         raise failure

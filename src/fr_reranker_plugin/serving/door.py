@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Annotated, Any, Final, NamedTuple, cast
+from typing import Annotated, Final, NamedTuple, cast
 
 from fastapi import Depends, Header, Request
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from fr_reranker_plugin.errors import DeadlineExceededError
 from fr_reranker_plugin.scoring.long_documents import LongDocumentScorer
@@ -85,30 +87,25 @@ class Call:
     async def rank(
         self,
         query: str,
-        documents: Sequence[tuple[Mapping[str, Any], str | None]],
+        texts: Sequence[str],
         *,
         top_k: int | None = None,
         raw_scores: bool = False,
-        fields: Sequence[str] = (),
     ) -> Ranking:
-        """Order documents by their relevance, as every other door of this package does.
-
-        :param documents: Metadata and content of each.
-        :param fields: Names of the metadata that is read before the content.
-        """
-        self._check_count(len(documents))
+        """Order texts by their relevance, as every other door of this package does."""
+        self._check_count(len(texts))
         rules = RankingRules(
             form=TextForm(),
-            fields=fields,
+            fields=(),
             deduplicate=False,
             top_k=top_k,
             score_threshold=None,
             scale_score=not raw_scores,
         )
-        task = RankingTask(query, documents, rules)
+        task = RankingTask(query, (({}, text) for text in texts), rules)
         logits = await self._logits(task.pairs)
         truncated = task.truncated(logits)
-        self._note(texts=len(documents), truncated=truncated, tokens=logits.tokens)
+        self._note(texts=len(texts), truncated=truncated, tokens=logits.tokens)
         return Ranking(task.ranked(logits), truncated, logits.tokens)
 
     async def score(self, pairs: Sequence[Pair]) -> Logits:
@@ -147,21 +144,20 @@ def door_of(request: Request) -> Door:
 
 
 PriorityHeader = Annotated[
-    Priority | None,
+    Priority,
     Header(alias="X-Priority", description="`bulk` lets the requests that someone waits for go first."),
 ]
 TimeoutHeader = Annotated[
-    float | None,
+    Annotated[float, Field(ge=_SHORTEST_TIMEOUT, allow_inf_nan=False)]
+    | SkipJsonSchema[None],  # a header cannot be null, only be left out
     Header(
         alias="X-Request-Timeout",
-        ge=_SHORTEST_TIMEOUT,
-        allow_inf_nan=False,
         description="Seconds until the answer is of no use: it is 504 then, and what still waits is dropped.",
     ),
 ]
 
 
-async def open_call(request: Request, priority: PriorityHeader = None, timeout: TimeoutHeader = None) -> Call:
+async def open_call(request: Request, priority: PriorityHeader = "interactive", timeout: TimeoutHeader = None) -> Call:
     """Begin a request to score something.
 
     :raises RefusedError: While the model is being loaded.
@@ -169,9 +165,7 @@ async def open_call(request: Request, priority: PriorityHeader = None, timeout: 
     door = door_of(request)
     door.readiness.check()
     most = door.settings.request_timeout
-    return Call(
-        request, door, priority=priority or "interactive", timeout=most if timeout is None else min(timeout, most)
-    )
+    return Call(request, door, priority=priority, timeout=most if timeout is None else min(timeout, most))
 
 
 OpenCall = Annotated[Call, Depends(open_call)]

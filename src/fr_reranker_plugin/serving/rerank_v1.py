@@ -7,8 +7,8 @@ whether documents are repeated when nothing is said of it: Jina does, Cohere doe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from collections.abc import Sequence
+from typing import Annotated, Final
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends
@@ -17,7 +17,7 @@ from pydantic.config import JsonDict
 
 from fr_reranker_plugin.serving.bodies import DialectBody, described, read_as
 from fr_reranker_plugin.serving.door import OpenCall
-from fr_reranker_plugin.serving.fields import PASSAGES, QUESTION, Index, Query, Score, TopN
+from fr_reranker_plugin.serving.fields import PASSAGES, QUESTION, Index, Query, Score, TopN, Whole
 from fr_reranker_plugin.serving.problems import SCORING_CODES, DetailedProblem, responses
 from fr_reranker_plugin.serving.rerank_v2 import CohereMeta, cohere_meta
 
@@ -58,7 +58,7 @@ class V1Request(DialectBody):
     rank_fields: Annotated[
         list[str] | None, Field(description="Which fields of a document object are read, in this order.")
     ] = None
-    max_chunks_per_doc: Annotated[int | None, Field(description="Not used; it marks a request as Cohere's.")] = None
+    max_chunks_per_doc: Annotated[Whole | None, Field(description="Not used; it marks a request as Cohere's.")] = None
 
     def repeats_documents(self) -> bool:
         """Tell whether the answer has the documents."""
@@ -99,9 +99,8 @@ class V1Response(BaseModel):
 )
 async def rerank_v1(call: OpenCall, body: Annotated[V1Request, Depends(read_as(V1Request))]) -> V1Response:
     """Order documents by their relevance to a question, best first, for clients of Jina and of Cohere v1."""
-    fields = body.rank_fields or ()
-    documents = [_read(document, with_text=not fields) for document in body.documents]
-    ranking = await call.rank(body.query, documents, top_k=body.top_n, fields=fields)
+    texts = [_text_of(document, body.rank_fields) for document in body.documents]
+    ranking = await call.rank(body.query, texts, top_k=body.top_n)
     repeated = body.repeats_documents()
     results = [
         V1Result(
@@ -120,11 +119,14 @@ async def rerank_v1(call: OpenCall, body: Annotated[V1Request, Depends(read_as(V
     )
 
 
-def _read(document: str | V1Document, *, with_text: bool) -> tuple[Mapping[str, Any], str | None]:
-    """Give the fields and the content of a document; where fields are chosen, `text` is one of them."""
+def _text_of(document: str | V1Document, fields: Sequence[str] | None) -> str:
+    """Give what the model reads of a document: its text, or the fields that were chosen, one below the other."""
     if isinstance(document, str):
-        return {}, document
-    return document.model_dump(), document.text if with_text else None
+        return document
+    if fields is None:
+        return document.text
+    values = document.model_dump()
+    return "\n".join(str(values[name]) for name in fields if values.get(name) is not None)
 
 
 def _as_object(document: str | V1Document) -> V1Document:

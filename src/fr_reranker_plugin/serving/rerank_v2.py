@@ -11,7 +11,7 @@ from pydantic.config import JsonDict
 
 from fr_reranker_plugin.serving.bodies import DialectBody, described, read_as
 from fr_reranker_plugin.serving.door import OpenCall
-from fr_reranker_plugin.serving.fields import PASSAGES, QUESTION, Index, Query, Score, Texts, TopN
+from fr_reranker_plugin.serving.fields import PASSAGES, QUESTION, Index, Query, Score, Texts, TopN, Whole
 from fr_reranker_plugin.serving.problems import SCORING_CODES, responses
 
 router = APIRouter(tags=["Cohere v2"])
@@ -29,7 +29,7 @@ class V2Request(DialectBody):
     model: Annotated[str | None, Field(description="Not used: the model that was loaded answers.")] = None
     top_n: TopN = None
     max_tokens_per_doc: Annotated[
-        int | None, Field(description="Not used: a text is cut at the length that the model reads.")
+        Whole | None, Field(description="Not used: a text is cut at the length that the model reads.")
     ] = None
 
 
@@ -70,7 +70,7 @@ class V2Response(BaseModel):
 @router.post("/v2/rerank", responses=responses(*SCORING_CODES), openapi_extra=described(V2Request))
 async def rerank_v2(call: OpenCall, body: Annotated[V2Request, Depends(read_as(V2Request))]) -> V2Response:
     """Order documents by their relevance to a question, best first, for clients of Cohere."""
-    ranking = await call.rank(body.query, [({}, text) for text in body.documents], top_k=body.top_n)
+    ranking = await call.rank(body.query, body.documents, top_k=body.top_n)
     return V2Response(
         id=str(uuid4()),
         results=[V2Result(index=one.index, relevance_score=one.score) for one in ranking.ranked],

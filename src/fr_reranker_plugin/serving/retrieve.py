@@ -14,7 +14,7 @@ from fr_reranker_plugin.retrieval.documents import Hit
 from fr_reranker_plugin.scoring.ranking import BestPassage, Ranked
 from fr_reranker_plugin.serving.bodies import OwnBody, described, read_as
 from fr_reranker_plugin.serving.door import Call, OpenCall
-from fr_reranker_plugin.serving.fields import QUESTION, Query, RawScores
+from fr_reranker_plugin.serving.fields import QUESTION, WHOLE, Query, RawScores
 from fr_reranker_plugin.serving.problems import SCORING_CODES, RefusedError, responses
 
 router = APIRouter(tags=["retrieve"])
@@ -29,9 +29,9 @@ class RetrieveRequest(OwnBody):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     query: Query
-    top_k: Annotated[int, Field(ge=1, le=1000, description="How many documents to give at most.")] = 10
+    top_k: Annotated[int, Field(ge=1, le=1000, description="How many documents to give at most."), WHOLE] = 10
     candidates: Annotated[
-        int, Field(ge=1, le=1000, description="How many the first stage finds for reranking, `top_k` at least.")
+        int, Field(ge=1, le=1000, description="How many the first stage finds for reranking, `top_k` at least."), WHOLE
     ] = 50
     method: Annotated[SearchMethod, Field(description="By meaning, by words, or by both.")] = "hybrid"
     filters: Annotated[
@@ -87,7 +87,7 @@ async def retrieve(
         found = [_found(rank, rank, hit, hit.score) for rank, hit in enumerate(hits, start=1)]
         return RetrieveResponse(model=call.model, results=found)
     ranking = await call.rank(
-        body.query, [({}, hit.document.text) for hit in hits], top_k=body.top_k, raw_scores=body.raw_scores
+        body.query, [hit.document.text for hit in hits], top_k=body.top_k, raw_scores=body.raw_scores
     )
     found = [_reranked(rank, one, hits[one.index]) for rank, one in enumerate(ranking.ranked, start=1)]
     return RetrieveResponse(model=call.model, results=found)

@@ -70,7 +70,7 @@ class TeiInfo(BaseModel):
 )
 async def rerank(call: OpenCall, body: Annotated[TeiRequest, Depends(read_as(TeiRequest))]) -> list[TeiRank]:
     """Order texts by their relevance to a question, best first."""
-    ranking = await call.rank(body.query, [({}, text) for text in body.texts], raw_scores=body.raw_scores)
+    ranking = await call.rank(body.query, body.texts, raw_scores=body.raw_scores)
     _check_cut(body, ranking)
     return [
         TeiRank(index=one.index, score=one.score, text=body.texts[one.index] if body.return_text else None)
