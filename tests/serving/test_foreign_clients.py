@@ -17,6 +17,7 @@ from rerankers.models.api_rankers import APIRanker
 from engines import TIMEOUT
 from fr_reranker_plugin import ModelSettings, SharedScorer, rank_by_score
 from fr_reranker_plugin.serving import ApiKeys, ServerSettings
+from serving.conftest import running
 
 pytestmark = [  # several of these clients leave their connections open
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
@@ -36,8 +37,6 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def server(tiny_model: str):
     """A server that asks for a key."""
-    from serving.conftest import running
-
     with running(SharedScorer(ModelSettings(model=tiny_model)), ServerSettings(keys=ApiKeys([KEY]))) as server:
         yield server
 

@@ -12,8 +12,10 @@ import pytest
 from engines import TIMEOUT, FailsOn, wait_until
 from fr_reranker_plugin import ModelSettings, SettingsError, SharedScorer
 from fr_reranker_plugin.serving import ApiKeys, ServerSettings
+from fr_reranker_plugin.serving import keys as module
 from fr_reranker_plugin.serving.keys import KEYS_VARIABLE
 from fr_reranker_plugin.serving.logs import JsonLines
+from serving.conftest import running
 
 KEY, OTHER_KEY = "clef-très-secrète-1", "clef-très-secrète-2"
 SECRET_TEXT = "passage-confidentiel"
@@ -58,8 +60,6 @@ def test_keys_are_never_shown():
 
 
 def test_every_key_is_compared_whatever_came(monkeypatch: pytest.MonkeyPatch):
-    from fr_reranker_plugin.serving import keys as module
-
     compared = []
     compare = module.compare_digest
     monkeypatch.setattr(module, "compare_digest", lambda one, other: compared.append(one) or compare(one, other))
@@ -105,8 +105,6 @@ def test_keys_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture(scope="module")
 def locked_server(tiny_model: str):
     """A server that asks for a key."""
-    from serving.conftest import running
-
     with running(SharedScorer(ModelSettings(model=tiny_model)), ServerSettings(keys=ApiKeys([KEY]))) as server:
         yield server
 

@@ -1,7 +1,10 @@
 """Whatever comes is answered with a sentence, and the process goes on."""
 
+import gc
 import json
+import resource
 import socket
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,9 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines import TIMEOUT
-from fr_reranker_plugin import ModelSettings, SharedScorer
+from fr_reranker_plugin import ModelSettings, SettingsError, SharedScorer
 from fr_reranker_plugin.serving import ServerSettings
+from serving.conftest import running
 
+STATM = Path("/proc/self/statm")
 PATHS = ("/rerank", "/v1/rerank", "/v2/rerank", "/score")
 GOOD = {
     "/rerank": {"query": "q", "texts": ["t"]},
@@ -105,6 +110,20 @@ def test_no_body_makes_the_server_fail(path, body, tiny_server, connection):
         assert set(answer.json()) >= {"code", "message"}
 
 
+@pytest.mark.skipif(not STATM.exists(), reason="reads the resident memory from Linux")
+def test_malformed_bodies_leave_no_memory_behind(tiny_server, connection):
+    def send_all(rounds):
+        for _ in range(rounds):
+            for path in PATHS:
+                for body in BODIES:
+                    assert connection.post(tiny_server.url + path, content=body).status_code in (400, 422)
+        gc.collect()
+        return int(STATM.read_text().split()[1]) * resource.getpagesize()
+
+    before = send_all(3)
+    assert send_all(12) - before < 24 << 20, "the bodies are 59 MiB together"
+
+
 @pytest.fixture(scope="module")
 def connection():
     with httpx.Client(timeout=TIMEOUT) as connection:
@@ -114,8 +133,6 @@ def connection():
 @pytest.fixture(scope="module")
 def narrow_server(tiny_model: str):
     """A server with little patience."""
-    from serving.conftest import running
-
     limits = ServerSettings(max_body_bytes=1000, max_texts=3, body_timeout=0.3)
     with running(SharedScorer(ModelSettings(model=tiny_model)), limits) as server:
         yield server
@@ -150,6 +167,39 @@ def test_too_many_texts_are_refused_with_how_many_may_come(path, body, narrow_se
     answer = narrow_server.post(path, body)
     assert (answer.status_code, answer.json()["code"]) == (422, "too_many_texts")
     assert "may have 3 texts, this one has 4" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/rerank", {"query": "q", "texts": [""] * 10_001}),
+        ("/v1/rerank", {"query": "q", "documents": [{"text": "t"}] * 10_001}),
+        ("/v2/rerank", {"query": "q", "documents": [""] * 10_001}),
+        ("/score", {"pairs": [{"query": "q", "passage": "p"}] * 10_001}),
+    ],
+)
+def test_what_no_server_takes_is_refused_before_all_of_it_is_read(path, body, tiny_server):
+    answer = tiny_server.post(path, body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert "at most 10000 items" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_texts": 10_001},
+        {"max_texts": 0},
+        {"max_body_bytes": 0},
+        {"request_timeout": 0},
+        {"body_timeout": float("inf")},
+        {"grace_period": True},
+        {"long_documents": "all"},
+        {"window_overlap": -1},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        ServerSettings(**wrong)
 
 
 def test_a_client_that_never_finishes_its_body_is_answered_and_left(narrow_server):

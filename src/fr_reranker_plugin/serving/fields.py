@@ -6,11 +6,17 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, FailFast, Field
 
+from fr_reranker_plugin.serving.settings import MOST_TEXTS
+
 QUESTION: Final = "Combien de temps pour déclarer une naissance ?"
 PASSAGES: Final = ["La mairie ferme à midi.", "Une naissance se déclare dans les cinq jours."]
 
 Query = Annotated[str, Field(description="The question.")]
-Texts = Annotated[list[str], FailFast(), Field(description="The texts to order; one without text comes last.")]
+Texts = Annotated[
+    list[str],
+    FailFast(),
+    Field(max_length=MOST_TEXTS, description="The texts to order; one without text comes last."),
+]
 RawScores = Annotated[bool, Field(description="Logits instead of scores from 0 to 1.")]
 
 

@@ -13,6 +13,7 @@ from fr_reranker_plugin.serving.bodies import OwnBody, described, read_as
 from fr_reranker_plugin.serving.door import OpenCall
 from fr_reranker_plugin.serving.fields import PASSAGES, QUESTION, Query, RawScores
 from fr_reranker_plugin.serving.problems import SCORING_CODES, responses
+from fr_reranker_plugin.serving.settings import MOST_TEXTS
 
 router = APIRouter(tags=["pairs"])
 
@@ -34,7 +35,7 @@ class ScoreRequest(OwnBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    pairs: Annotated[list[PairBody], FailFast()]
+    pairs: Annotated[list[PairBody], FailFast(), Field(max_length=MOST_TEXTS)]
     raw_scores: RawScores = False
 
 

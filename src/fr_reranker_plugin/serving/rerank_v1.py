@@ -20,6 +20,7 @@ from fr_reranker_plugin.serving.door import OpenCall
 from fr_reranker_plugin.serving.fields import PASSAGES, QUESTION, Index, Query, Score, TopN, Whole
 from fr_reranker_plugin.serving.problems import SCORING_CODES, DetailedProblem, responses
 from fr_reranker_plugin.serving.rerank_v2 import CohereMeta, cohere_meta
+from fr_reranker_plugin.serving.settings import MOST_TEXTS
 
 router = APIRouter(tags=["Jina and Cohere v1"])
 
@@ -48,7 +49,9 @@ class V1Request(DialectBody):
 
     query: Query
     documents: Annotated[
-        list[str | V1Document], FailFast(), Field(description="Strings, or objects with at least `text`.")
+        list[str | V1Document],
+        FailFast(),
+        Field(max_length=MOST_TEXTS, description="Strings, or objects with at least `text`."),
     ]
     model: Annotated[str | None, Field(description="Not used: the model that was loaded answers, and is named.")] = None
     top_n: TopN = None

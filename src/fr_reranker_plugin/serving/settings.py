@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Final
 
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.scoring.long_documents import LongDocuments, WindowSettings, window_settings
 from fr_reranker_plugin.scoring.settings import check_whole_number
 from fr_reranker_plugin.serving.keys import NO_KEYS, ApiKeys
 
-_MEBIBYTE = 1 << 20
+_MEBIBYTE: Final = 1 << 20
+
+MOST_TEXTS: Final = 10_000
+"""What no server takes in one request: reading more would hold up everybody else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +25,8 @@ class ServerSettings:
     `max_windows` times more where long documents are read in windows.
 
     :param max_body_bytes: Longest body of a request. It is read as JSON in one go, during which nothing else is
-        answered: some 50 ms for the default.
-    :param max_texts: Most texts, or pairs, of one request.
+        answered: some 100 ms for the default, where it is filled with tiny values rather than texts.
+    :param max_texts: Most texts, or pairs, of one request; at most `MOST_TEXTS`.
     :param request_timeout: Most seconds from when a request is read until its answer is of no use; the header
         `X-Request-Timeout` may ask for less.
     :param body_timeout: Most seconds that a client may take to send a body.
@@ -47,6 +51,8 @@ class ServerSettings:
     def __post_init__(self) -> None:
         check_whole_number("max_body_bytes", self.max_body_bytes)
         check_whole_number("max_texts", self.max_texts)
+        if self.max_texts > MOST_TEXTS:
+            raise SettingsError(f"max_texts must be at most {MOST_TEXTS}, got {self.max_texts}; send several requests")
         for name in ("request_timeout", "body_timeout", "grace_period"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
