@@ -211,4 +211,7 @@ def test_retrieve_follows_the_writer_of_the_index(tmp_path, serve, tiny_model):
         index.add([StoredDocument("b", "Le parc ouvre.")])
         index.save()
         assert len(server.post("/retrieve", body).json()["results"]) == 2
+        for manifest in (tmp_path / "index").glob("*.json"):
+            manifest.write_text("{", encoding="utf-8")
+        assert len(server.post("/retrieve", body).json()["results"]) == 2, "what was open stays in use"
     encoder.close()

@@ -4,12 +4,13 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
+from uuid import uuid4
 
 import httpx
 import pytest
 
-from engines import TIMEOUT, wait_until
-from fr_reranker_plugin import BatchSettings
+from engines import TIMEOUT, LosesItsDevice, wait_until
+from fr_reranker_plugin import BatchSettings, ModelSettings, SharedScorer
 from fr_reranker_plugin.serving import ServerSettings
 
 
@@ -122,6 +123,21 @@ def test_what_clients_that_hang_up_asked_for_is_not_scored(gated_server, pool):
     assert server.door.scorer.snapshot().cancelled_pairs == 20
     closed = 'fr_reranker_http_requests_total{code="client_closed",endpoint="/rerank",status="499"} 10.0'
     assert closed in server.get("/metrics").text
+
+
+def test_a_lost_device_ends_readiness_and_health(serve, monkeypatch: pytest.MonkeyPatch):
+    engine = LosesItsDevice()
+    engine.gate.set()
+    engine.lost = False
+    lose, engine.forward = engine.forward, lambda batch: lose(batch) if engine.lost else [1.0] * len(batch)
+    monkeypatch.setattr("fr_reranker_plugin.scoring.engines.load_engines", lambda _: [engine])
+    server = serve(SharedScorer(ModelSettings(model=f"lost-{uuid4().hex}")))
+    assert server.get("/ready").status_code == server.get("/health").status_code == 200
+    engine.lost = True
+    answers = [rerank(server, "a"), rerank(server, "b")]
+    wait_until(lambda: server.get("/health").status_code == 503)
+    answers += [server.get("/health"), server.get("/ready")]
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(503, "device_lost")}
 
 
 def test_health_and_metrics_answer_while_the_model_is_busy(gated_server, pool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,9 @@ def serve(  # noqa: PLR0913 -- each parameter is an option of the command
     keys_file: Annotated[Path | None, typer.Option(help="API keys, one a line.")] = None,
     max_texts: Annotated[int, typer.Option(min=1, help="Most texts of one request.")] = 1000,
     max_body_mib: Annotated[int, typer.Option(min=1, help="Longest body of one request, in MiB.")] = 4,
+    max_waiting_pairs: Annotated[
+        int, typer.Option(min=1, help="A request that finds more pairs waiting is refused (429).")
+    ] = 4096,
     request_timeout: Annotated[float, typer.Option(help="Seconds until an answer is of no use.")] = 300.0,
     grace_period: Annotated[float, typer.Option(help="Seconds for answers after the signal to stop.")] = 30.0,
     long_documents: LongDocumentsOption = LongPassages.TRUNCATE,
@@ -50,7 +54,8 @@ def serve(  # noqa: PLR0913 -- each parameter is an option of the command
     )
     silence_libraries()
     log_as_json()
-    app = create_app(SharedScorer(options.model_settings(), options.batch_settings()), settings, index=index)
+    batch = replace(options.batch_settings(), max_waiting_pairs=max_waiting_pairs)
+    app = create_app(SharedScorer(options.model_settings(), batch), settings, index=index)
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         note(f"everyone who reaches {host} may ask; give keys with --keys-file or FR_RERANKER_API_KEYS")
     try:

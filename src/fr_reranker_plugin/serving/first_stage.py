@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fr_reranker_plugin.errors import IndexFolderError
 from fr_reranker_plugin.retrieval.index_threads import in_index_thread
 
 if TYPE_CHECKING:
     from fr_reranker_plugin.retrieval.document_index import DocumentIndex, SearchMethod
     from fr_reranker_plugin.retrieval.documents import Hit
+
+logger = logging.getLogger(__name__)
 
 
 class FirstStage:
@@ -37,7 +41,7 @@ class FirstStage:
         """Find the `k` best documents for a question; see `DocumentIndex.search`."""
 
         def find(index: DocumentIndex) -> list[Hit]:
-            index.reload()
+            _follow(index)
             return index.search(question, k, method=method, filters=None if filters is None else dict(filters))
 
         return await in_index_thread(find, self._opened())
@@ -57,3 +61,11 @@ class FirstStage:
         index = DocumentIndex.open(self._folder, read_only=True)
         index.search("Où déclarer une naissance ?", 1)
         self._index = index
+
+
+def _follow(index: DocumentIndex) -> None:
+    """Read what the writer saved; where that cannot be read, what was open stays in use."""
+    try:
+        index.reload()
+    except IndexFolderError as error:
+        logger.warning("the index could not be read anew, and is used as it was: %s", error)

@@ -9,6 +9,7 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
+from fr_reranker_plugin.scoring.metrics import Health
 from fr_reranker_plugin.serving.door import door_of
 from fr_reranker_plugin.serving.problems import RefusedError, responses
 
@@ -38,11 +39,9 @@ class Ready(BaseModel):
 )
 async def health(request: Request) -> Alive:
     """Say whether the process is alive; 503 if it will never answer again and should be started anew."""
-    found = door_of(request).scorer.health()
+    found = _checked_health(request)
     if found is None:
         return Alive()
-    if not found.is_ready and door_of(request).readiness.state == "ready":
-        raise RefusedError("device_lost", "no copy of the model can answer any more; start a new process")
     return Alive(
         engines=found.engines,
         engines_alive=found.engines_alive,
@@ -51,7 +50,9 @@ async def health(request: Request) -> Alive:
 
 
 @router.get(
-    "/ready", responses=responses("not_ready", "shutting_down", "internal_error"), openapi_extra={"security": []}
+    "/ready",
+    responses=responses("not_ready", "device_lost", "shutting_down", "internal_error"),
+    openapi_extra={"security": []},
 )
 async def ready(request: Request) -> Ready:
     """Say whether requests should be sent here: the model is loaded, and the server was not told to stop."""
@@ -59,7 +60,20 @@ async def ready(request: Request) -> Ready:
     readiness.check()
     if readiness.state == "stopping":
         raise RefusedError("shutting_down", "the server was told to stop; send requests elsewhere")
+    _checked_health(request)
     return Ready()
+
+
+def _checked_health(request: Request) -> Health | None:
+    """Give how the model is; `None` while it is being loaded.
+
+    :raises RefusedError: If no copy of it can answer any more.
+    """
+    door = door_of(request)
+    health = door.scorer.health()
+    if health is not None and not health.is_ready and door.readiness.state == "ready":
+        raise RefusedError("device_lost", "no copy of the model can answer any more; start a new process")
+    return health
 
 
 @router.get(
