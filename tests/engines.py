@@ -12,6 +12,7 @@ class LengthEngine:
 
     pads = True
     depth = 1
+    max_length = 512
 
     def __init__(self):
         self.batches = []

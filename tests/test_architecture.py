@@ -48,14 +48,25 @@ def test_importing_the_package_loads_none_of_its_heavy_libraries(code):
         ("import fr_reranker_plugin.langchain", "haystack"),
         ("import fr_reranker_plugin.langchain", "torch"),
         ("import fr_reranker_plugin.haystack", "langchain_core"),
+        ("import fr_reranker_plugin.serving", "haystack"),
+        ("import fr_reranker_plugin.serving", "langchain_core"),
+        ("import fr_reranker_plugin.serving", "torch"),
+        ("import fr_reranker_plugin.serving", "faiss"),
     ],
 )
 def test_an_adapter_loads_only_its_own_framework(code, foreign):
     assert foreign not in modules_after(code)
 
 
-@pytest.mark.parametrize(("adapter", "library"), [("haystack", "haystack"), ("langchain", "langchain_core")])
-def test_an_adapter_without_its_library_names_the_extra_to_install(adapter, library):
+@pytest.mark.parametrize(
+    ("adapter", "library", "extra"),
+    [
+        ("haystack", "haystack", "haystack"),
+        ("langchain", "langchain_core", "langchain"),
+        ("serving", "prometheus_client", "serve"),
+    ],
+)
+def test_an_adapter_without_its_library_names_the_extra_to_install(adapter, library, extra):
     code = f"""
 import sys
 sys.modules[{library!r}] = None
@@ -66,7 +77,7 @@ except MissingDependencyError as error:
     print(error)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert f"fr-reranker-plugin[{adapter}]" in result.stdout
+    assert f"fr-reranker-plugin[{extra}]" in result.stdout
 
 
 def test_the_public_names_are_sorted_complete_and_documented():

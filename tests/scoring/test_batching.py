@@ -108,6 +108,7 @@ def test_a_request_larger_than_the_queue_is_fed_through_in_slices():
         assert asyncio.run(scorer.ascore([("q", passage) for passage in passages])) == logits
     assert logits == [float(len(passage)) for passage in passages]
     assert logits.truncated == (50,)
+    assert logits.tokens == sum(map(len, passages))
 
 
 def test_a_request_that_runs_out_of_time_is_dropped_from_the_queue(gated, pool):

@@ -31,6 +31,11 @@ class BatchingScorer(Batcher):
         self._first_engine: Final[Engine] = engines[0] if isinstance(engines, Sequence) else engines
         super().__init__(engines, settings)
 
+    @property
+    def max_length(self) -> int:
+        """The longest pair in tokens; longer ones are cut."""
+        return self._first_engine.max_length
+
     def score(
         self, pairs: Sequence[Pair], *, timeout: float | None = None, priority: Priority = "interactive"
     ) -> Logits:

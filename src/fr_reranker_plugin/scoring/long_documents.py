@@ -73,12 +73,18 @@ class WindowedLogits(Logits):
     :param truncated: Positions of the pairs of which something was not read: windows beyond `max_windows`, or the end
         of a query that is longer than half of what the model reads.
     :param best: The best window of each pair.
+    :param tokens: How many tokens all windows have together, with the query in each.
     """
 
     def __init__(
-        self, logits: Iterable[float] = (), *, truncated: Sequence[int] = (), best: Sequence[BestWindow] = ()
+        self,
+        logits: Iterable[float] = (),
+        *,
+        truncated: Sequence[int] = (),
+        best: Sequence[BestWindow] = (),
+        tokens: int = 0,
     ) -> None:
-        super().__init__(logits, truncated=truncated)
+        super().__init__(logits, truncated=truncated, tokens=tokens)
         self.best = tuple(best)
 
 
@@ -121,7 +127,8 @@ class WindowPlan:
             if position in self._unread or not cut.isdisjoint(places):
                 truncated.append(position)
             start = places.stop
-        return WindowedLogits(aggregated, truncated=truncated, best=best)
+        tokens = getattr(logits, "tokens", 0)
+        return WindowedLogits(aggregated, truncated=truncated, best=best, tokens=tokens)
 
     def _aggregate(self, best_first: Sequence[float]) -> float:
         return best_first[0] if self._settings.aggregate == "max" else fmean(best_first[: self._settings.averaged])

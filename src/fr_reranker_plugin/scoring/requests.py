@@ -89,6 +89,7 @@ class Request:
         self.entered_at = 0.0
         self._first_position = first_position
         self._truncated = [position for position, item in enumerate(encoded) if item.truncated]
+        self._tokens = sum(len(item.token_ids) for item in encoded)
         self._answers: list[Any] = [None] * len(encoded)
         self._repeats: list[tuple[int, int]] = []
         self._slots = self._distinct(items, encoded)
@@ -185,7 +186,7 @@ class Request:
         for position, first in self._repeats:
             self._answers[position] = self._answers[first]
         with suppress(InvalidStateError):  # the caller may cancel at this very moment
-            self.future.set_result(Answers(self._answers, truncated=self._truncated))
+            self.future.set_result(Answers(self._answers, truncated=self._truncated, tokens=self._tokens))
 
     def fail(self, error: BaseException) -> None:
         """Answer the caller with an error, unless there is an answer already."""

@@ -33,11 +33,13 @@ class Answers(list[Answer]):
 
     :param answers: One for each item.
     :param truncated: Positions of the items whose text was cut to the model's length.
+    :param tokens: How many tokens the items have as the model reads them; one that stands twice counts twice.
     """
 
-    def __init__(self, answers: Iterable[Answer] = (), *, truncated: Sequence[int] = ()) -> None:
+    def __init__(self, answers: Iterable[Answer] = (), *, truncated: Sequence[int] = (), tokens: int = 0) -> None:
         super().__init__(answers)
         self.truncated = tuple(truncated)
+        self.tokens = tokens
 
     @classmethod
     def joined(cls, parts: Sequence[Answers[Answer]]) -> Self:
@@ -47,7 +49,7 @@ class Answers(list[Answer]):
         for part in parts:
             truncated += [len(answers) + position for position in part.truncated]
             answers += part
-        return cls(answers, truncated=truncated)
+        return cls(answers, truncated=truncated, tokens=sum(part.tokens for part in parts))
 
 
 class Logits(Answers[float]):
@@ -99,6 +101,10 @@ class BatchEngine(Protocol):
 
 class Engine(BatchEngine, Protocol):
     """A loaded cross-encoder: the engine of a `BatchingScorer`."""
+
+    @property
+    def max_length(self) -> int:
+        """The longest pair in tokens; longer ones are cut."""
 
     def encode(self, pairs: Sequence[Pair], /) -> list[EncodedPair]:
         """Tokenise `pairs`, one result each, in order."""

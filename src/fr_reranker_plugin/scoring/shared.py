@@ -37,6 +37,11 @@ class SharedScorer(SharedModel[BatchingScorer]):
 
         return BatchingScorer(load_engines(model), batch)
 
+    @property
+    def max_length(self) -> int:
+        """The longest pair in tokens; longer ones are cut. Asked that, the model is loaded."""
+        return self._live().max_length
+
     def score(
         self, pairs: Sequence[Pair], *, timeout: float | None = None, priority: Priority = "interactive"
     ) -> Logits:
