@@ -2,7 +2,6 @@
 
 import json
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,8 @@ from benchmarks.chaos import Chaos
 from benchmarks.concurrency import by_tasks, by_threads
 from benchmarks.contenders import CPU, CUDA, LOCKED, REFERENCE, contenders
 from benchmarks.encoding import OURS, THEIRS, compare, encoders, missed
+from benchmarks.evaluation import main as measure_evaluation
 from benchmarks.faulty_engine import POISON, FaultyEngine
-from benchmarks.first_stage import METHODS, reranked, some_questions
-from benchmarks.first_stage import compare as compare_first_stages
-from benchmarks.first_stage import table as first_stage_table
 from benchmarks.gates import gates, merged
 from benchmarks.index_memory import main as measure_indexes
 from benchmarks.index_memory import too_long
@@ -36,10 +33,7 @@ from fr_reranker_plugin import (
     CrossEncoder,
     ModelSettings,
     ScoringError,
-    SharedEncoder,
-    SharedScorer,
 )
-from fr_reranker_plugin.collections import Collection, load_collection, sample_folder
 from fr_reranker_plugin.scoring.checkpoint import embedded_checkpoint
 
 LOADED = pytest.mark.slow
@@ -330,26 +324,13 @@ def test_the_gates_of_encoding_name_what_is_missed(ratio, cosine, misses):
 @LOADED
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
 @LOADED
-def test_first_stages_are_compared_alone_and_with_reranking():
-    whole = load_collection(sample_folder())
-    few = some_questions(whole, 2)
-    some = [*dict.fromkeys(name for grades in few.qrels.values() for name in grades), *list(whole.corpus)[:10]]
-    collection = Collection({name: whole.corpus[name] for name in some}, few.queries, few.qrels)
-    settings = ModelSettings(model="embedded", device="cpu")
-    with closing(SharedEncoder(settings)) as encoder, closing(SharedScorer(settings)) as scorer:
-        rows = compare_first_stages(collection, encoder, scorer, [5])
-    assert list(rows) == [*METHODS, *(f"{method} + 5 reranked" for method in METHODS)]
-    for row in rows.values():
-        low, high = row["interval"]
-        assert 0 <= low <= row["ndcg@10"] <= high <= 1
-    assert first_stage_table("x", 2, rows).count("\n| ") == 2 + len(rows)
-    assert some_questions(whole, 2).queries == few.queries
-
-
-def test_reranking_moves_the_first_passages_only():
-    logits = {("q", "a"): 0.1, ("q", "b"): 0.7, ("q", "c"): 0.4}
-    assert reranked({"q": ["a", "b", "c", "d"]}, logits, 2) == {"q": ["b", "a", "c", "d"]}
-    assert reranked({"q": ["a", "b", "c", "d"]}, logits, 3) == {"q": ["b", "c", "a", "d"]}
+def test_an_evaluation_is_compared_with_bare_scoring_of_the_same_pairs(tmp_path):
+    out = tmp_path / "evaluation.json"
+    assert measure_evaluation(["--rounds", "2", "--questions", "1", "--out", str(out)]) in (0, 1)
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert 0 < found["pairs"] <= 20
+    assert all(len(seconds) == 2 for seconds in found["seconds"].values())
+    assert found["ratio"]["low"] <= found["ratio"]["median"] <= found["ratio"]["high"]
 
 
 def test_the_memory_of_an_index_is_that_of_its_vectors_unless_they_stay_on_disk(tmp_path):

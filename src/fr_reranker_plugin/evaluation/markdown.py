@@ -13,6 +13,8 @@ _PROTOCOLS: Final = {
 }
 _POINTS: Final = 100
 _PLACES: Final = 2
+_EVERY: Final = 7
+"""Of the 99 points of a threshold curve, every seventh is in the table."""
 
 
 def as_markdown(report: dict[str, Any], plots: Sequence[str] = ()) -> str:
@@ -107,17 +109,17 @@ def _thresholds(report: dict[str, Any]) -> Iterator[str]:
             f"The best F1, {_points(best['f1'])}, is at a score of at least **{best['score']:.4g}**: that keeps "
             f"{best['kept']} passages, precision {_points(best['precision'])}, recall {_points(best['recall'])}."
         )
-        yield table(
-            ["score ≥", "kept", "precision", "recall", "F1"],
-            [
-                [
-                    f"{one['score']:.4g}",
-                    str(one["kept"]),
-                    *(_points(one[name]) for name in ("precision", "recall", "f1")),
-                ]
-                for one in found["curve"][::7]
-            ],
-        )
+        if found["curve"]:
+            yield _curve(found["curve"])
+
+
+def _curve(curve: Sequence[dict[str, float]]) -> str:
+    heads = ["score ≥", "kept", "precision", "recall", "F1"]
+    rows = (
+        [f"{one['score']:.4g}", str(one["kept"]), *(_points(one[name]) for name in ("precision", "recall", "f1"))]
+        for one in curve[::_EVERY]
+    )
+    return table(heads, rows)
 
 
 def _published(report: dict[str, Any]) -> Iterator[str]:

@@ -23,6 +23,7 @@ _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P")
 _BINS: Final = ((1, 1), (2, 3), (4, 5), (6, 10), (11, 20), (21, 50), (51, 100), (101, 10**9))
 _POINTS: Final = 100
+_ASIDE: Final = 0.02
 _DPI: Final = 150
 
 
@@ -53,19 +54,23 @@ def draw(measured: Measured, folder: Path) -> Iterator[Path]:
 def _depths(measured: Measured) -> Figure:
     """Draw quality against the number of reranked passages, the first stages as dashed lines."""
     figure, axes = _figure(measured, "Quality by how many passages are reranked")
-    for (stage, model), colour, marker in zip(_lines(measured), cycle(_COLOURS), cycle(_MARKERS)):
+    lines = _lines(measured)
+    seed = measured.evaluation.settings.seed
+    for number, ((stage, model), colour, marker) in enumerate(zip(lines, cycle(_COLOURS), cycle(_MARKERS))):
         rows = measured.rows_of(stage, model)
-        places = [_size(measured, row) for row in rows]
-        means = [row.mean(measured.main_measure, seed=measured.evaluation.settings.seed) for row in rows]
+        aside = 1 + _ASIDE * (number - (len(lines) - 1) / 2)  # so that no interval hides another
+        places = [aside * _size(measured, row) for row in rows]
+        means = [row.mean(measured.main_measure, seed=seed) for row in rows]
         values = [_POINTS * mean.value for mean in means]
         spread = [[_POINTS * (m.value - m.low) for m in means], [_POINTS * (m.high - m.value) for m in means]]
-        axes.errorbar(places, values, yerr=spread, color=colour, marker=marker, capsize=3, label=f"{stage} + {model}")
+        axes.errorbar(places, values, yerr=spread, color=colour, marker=marker, capsize=2, elinewidth=0.8,
+                      label=f"{stage} + {model}")  # fmt: skip
         if before := measured.first_stage_row(stage):
-            alone = _POINTS * before.mean(measured.main_measure, seed=0).value
+            alone = _POINTS * before.mean(measured.main_measure, seed=seed).value
             axes.axhline(alone, color=colour, linestyle="--", linewidth=1, label=f"{stage} alone")
     axes.set_xlabel("passages of each question that are reranked")
     axes.set_ylabel(f"{measured.main_measure} × 100, with 95 % interval")
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, ncols=3, loc="outside lower center")
     return figure
 
 
