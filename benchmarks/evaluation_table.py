@@ -1,6 +1,7 @@
 """One table of several evaluations: `python -m benchmarks.evaluation_table FOLDER …`.
 
-Each folder is one that `fr-reranker evaluate --out` has written for a collection. What is kept has no text of the collections.
+Each folder is one that `fr-reranker evaluate --out` has written for a collection. What is kept has no text of the
+collections.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from benchmarks.concurrency import by_tasks, by_threads
 from benchmarks.contenders import CPU, CUDA, LOCKED, REFERENCE, contenders
 from benchmarks.encoding import OURS, THEIRS, compare, encoders, missed
 from benchmarks.evaluation import main as measure_evaluation
+from benchmarks.evaluation_table import main as tabulate_evaluations
 from benchmarks.faulty_engine import POISON, FaultyEngine
 from benchmarks.gates import gates, merged
 from benchmarks.index_memory import main as measure_indexes
@@ -331,6 +332,26 @@ def test_an_evaluation_is_compared_with_bare_scoring_of_the_same_pairs(tmp_path)
     assert 0 < found["pairs"] <= 20
     assert all(len(seconds) == 2 for seconds in found["seconds"].values())
     assert found["ratio"]["low"] <= found["ratio"]["median"] <= found["ratio"]["high"]
+
+
+def test_a_table_of_evaluations_shows_no_text_of_the_collections(tmp_path):
+    report = {
+        "protocol": "two-stage", "seed": 0, "published": {}, "models": {},
+        "collection": {"name": "petite", "queries": 2, "judgements": 3, "relevant_from": 1, "fingerprint": "abc"},
+        "rows": [{"first_stage": "bm25", "model": None, "pool": None,
+                  "measures": {"nDCG@10": {"value": 0.5, "low": 0.4, "high": 0.6}}}],
+        "thresholds": [{"first_stage": "bm25", "model": "m", "curve": [{"score": 0.1}],
+                        "suggested": {"score": 0.5, "kept": 2, "precision": 1.0, "recall": 0.5, "f1": 0.6667}}],
+        "made_worse": [{"text": "une question secrète"}],
+        "today": {"latency_seconds": {}, "peak_memory_bytes": {"process": None}, "versions": {},
+                  "machine": {"processor": "p", "cores": 2, "python": "3"}},
+    }  # fmt: skip
+    (tmp_path / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    out = tmp_path / "table.json"
+    tabulate_evaluations([str(tmp_path), "--command", "fr-reranker evaluate", "--out", str(out)])
+    page = out.with_suffix(".md").read_text(encoding="utf-8")
+    assert "| bm25 alone | 50.00 [40.00, 60.00] |" in page
+    assert "secrète" not in page + out.read_text(encoding="utf-8")
 
 
 def test_the_memory_of_an_index_is_that_of_its_vectors_unless_they_stay_on_disk(tmp_path):
