@@ -183,6 +183,15 @@ def test_several_models_are_compared_on_the_same_candidates(
         assert all(len(found) == 2 for found in measured.latencies.values())
         assert all(one.p50 <= one.p95 for found in measured.latencies.values() for one in found)
         assert len({facts.key for facts in measured.models.values()}) == 2
+        report = as_report(measured)
+    by_model = {(row["model"], row["pool"]): row for row in report["rows"]}
+    first, second = (one.model for one in both.models)
+    for pool in (3, 6):
+        compared = by_model[second, pool]["change_from_first_model"]
+        means = [by_model[model, pool]["measures"]["nDCG@10"]["value"] for model in (second, first)]
+        assert compared["value"] == pytest.approx(means[0] - means[1], abs=2e-6)
+        assert "change_from_first_model" not in by_model[first, pool]
+    assert f"## Compared with {first}, on the same candidates" in as_markdown(report)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ def as_markdown(report: dict[str, Any], plots: Sequence[str] = ()) -> str:
         f"{collection['relevant_from']}. Protocol {_PROTOCOLS[report['protocol']]}",
         "Measures are means over the questions × 100, by ir-measures; in brackets the 95 % bootstrap interval.",
         *_tables(report),
+        *_models_compared(report),
         *_latencies(report),
         *_thresholds(report),
         *_published(report),
@@ -61,6 +62,18 @@ def _tables(report: dict[str, Any]) -> Iterator[str]:
                 for row in rows
             ],
         )
+
+
+def _models_compared(report: dict[str, Any]) -> Iterator[str]:
+    rows = [
+        [f"{row['model']}, {row['first_stage']}, {row['pool'] or 'all'} passages",
+         _change(row["change_from_first_model"]), _counts(row["change_from_first_model"])]
+        for row in report["rows"]
+        if "change_from_first_model" in row
+    ]  # fmt: skip
+    if rows:
+        yield f"## Compared with {next(iter(report['models']))}, on the same candidates"
+        yield table(["model", f"difference of {next(iter(report['rows'][0]['measures']))}", "better / worse"], rows)
 
 
 def _name(row: dict[str, Any]) -> str:

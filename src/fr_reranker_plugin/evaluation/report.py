@@ -50,6 +50,12 @@ class Measured:
         """Give the rows of a model over a first stage, one a pool."""
         return [row for row in self.rows if row.stage == stage and row.model == model]
 
+    def row_of_first_model(self, row: Row) -> Row | None:
+        """Give the row of the first model for the same candidates; `None` for its own rows."""
+        first = next(iter(self.models))
+        same = (other for other in self.rows_of(row.stage, first) if other.pool == row.pool)
+        return None if row.model == first else next(same)
+
     def deepest_rows(self) -> list[Row]:
         """Give the row with the largest pool, of every model over every first stage."""
         lines = dict.fromkeys((row.stage, row.model) for row in self.rows if row.model is not None)
@@ -106,16 +112,26 @@ def _row(measured: Measured, row: Row) -> dict[str, Any]:
     }
     if row.ceiling is not None:
         found["recall_ceiling"] = round(row.ceiling, _DIGITS)
-    before = measured.first_stage_row(row.stage)
-    if row.model is not None and before is not None:
-        change = row.change_from(before, measured.main_measure, seed=seed)
-        found["change"] = {
-            "measure": measured.main_measure,
-            **_rounded(change.difference._asdict()),
-            "queries_better": change.better,
-            "queries_worse": change.worse,
+    if row.model is not None:
+        found |= {
+            name: _change(measured, row, other)
+            for name, other in (
+                ("change", measured.first_stage_row(row.stage)),
+                ("change_from_first_model", measured.row_of_first_model(row)),
+            )
+            if other is not None
         }
     return found
+
+
+def _change(measured: Measured, row: Row, other: Row) -> dict[str, Any]:
+    change = row.change_from(other, measured.main_measure, seed=measured.evaluation.settings.seed)
+    return {
+        "measure": measured.main_measure,
+        **_rounded(change.difference._asdict()),
+        "queries_better": change.better,
+        "queries_worse": change.worse,
+    }
 
 
 def _examples(measured: Measured, row: Row) -> list[dict[str, Any]]:
