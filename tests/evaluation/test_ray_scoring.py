@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import small_collections as small
-from fr_reranker_plugin import SettingsError
-from fr_reranker_plugin.evaluation.ray_scoring import RayCluster
+from fr_reranker_plugin import ModelSettings, SettingsError
+from fr_reranker_plugin.evaluation.ray_scoring import RayCluster, cpus_per_worker, worker_settings
+from fr_reranker_plugin.scoring.loading import resolve_settings
 
 pytest.importorskip("ray")
 
@@ -66,19 +69,70 @@ print("the same")
 """
 
 
+UNEQUAL = """
+import sys
+import ray
+from ray.cluster_utils import Cluster
+from fr_reranker_plugin import ModelSettings
+from fr_reranker_plugin.evaluation.evaluation import Block
+from fr_reranker_plugin.evaluation.ray_scoring import RayCluster, by_ray
+
+store = 80 * 2**20
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "object_store_memory": store})
+try:
+    cluster.add_node(num_cpus=1, object_store_memory=store)
+    cluster.wait_for_nodes(timeout=60)
+    blocks = (Block([(str(at), "p")], [("Où est la mairie ?", f"Passage {at}")]) for at in range(8))
+    score = by_ray(ModelSettings(model=sys.argv[1]), None, RayCluster(address=cluster.address))
+    assert sorted(block.places[0][0] for block, _ in score(blocks)) == list("01234567")
+    assert not ray.is_initialized()
+finally:
+    cluster.shutdown()
+print("all of them")
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(280)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
 @pytest.mark.parametrize("fate", ["live", "kill"])
 def test_two_workers_score_as_one_process_even_if_one_is_killed(fate: str, tiny_model: str, tmp_path: Path) -> None:
     collection = str(small.write_beir(tmp_path / "beir"))
+    assert _last_line(SCRIPT, tiny_model, collection, str(tmp_path / "out"), fate) == "the same"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_nodes_of_unequal_size_all_get_a_worker_that_fits(tiny_model: str) -> None:
+    assert _last_line(UNEQUAL, tiny_model) == "all of them"
+
+
+def _last_line(script: str, *arguments: str) -> str:
+    """Run in a process of its own: Ray opens sockets that tests are not allowed to."""
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, tiny_model, collection, str(tmp_path / "out"), fate],
+        [sys.executable, "-c", script, *arguments],
         env=environment, capture_output=True, text=True, timeout=270, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split("\n")[-2] == "the same"
+    return done.stdout.split("\n")[-2]
+
+
+@given(st.lists(st.integers(0, 64), max_size=6), st.integers(1, 40))
+def test_as_many_cpus_as_leave_room_for_every_worker(nodes: list[int], workers: int) -> None:
+    def room(size: int) -> int:
+        return sum(cpus // size for cpus in nodes)
+
+    size = cpus_per_worker(nodes, workers)
+    assert size == 0 or room(size) >= workers
+    assert room(size + 1) < workers
+
+
+def test_a_worker_computes_in_the_dtype_that_its_logits_are_kept_under() -> None:
+    here = ModelSettings(model="embedded")
+    there = worker_settings(here, on_gpus=True)
+    assert (there.device, there.dtype) == ("cuda", resolve_settings(here).dtype)
+    assert worker_settings(here, on_gpus=False).device is None
 
 
 def test_a_cluster_has_workers() -> None:

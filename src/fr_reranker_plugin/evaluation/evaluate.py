@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fr_reranker_plugin.collections import JudgedCollection
@@ -65,7 +65,7 @@ def evaluated(plan: Plan, folder: Path, *, show: ShowProgress = show_nothing) ->
     :raises ModelLoadError: If a model cannot be loaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {model.model: model_facts(model) for model in plan.models}
+    facts = {model.model: _facts(plan, model) for model in plan.models}
     with (
         closing(_Writer(folder / "writer.lock")),
         EvaluationDatabase(folder / "evaluation.sqlite", plan.collection) as database,
@@ -74,6 +74,11 @@ def evaluated(plan: Plan, folder: Path, *, show: ShowProgress = show_nothing) ->
         _add_stages(evaluation, plan, folder, show)
         latencies = {model.model: _scored(evaluation, plan, model, facts[model.model], show) for model in plan.models}
         yield _measured(evaluation, plan, facts, latencies, show)
+
+
+def _facts(plan: Plan, model: ModelSettings) -> ModelFacts:
+    facts = model_facts(model)
+    return facts if plan.score_elsewhere is None else replace(facts, device="cluster")  # not this machine's
 
 
 class _Writer(FolderLock):

@@ -6,7 +6,7 @@ alone reads and writes, and only a few may be under way; Ray Data wants its inpu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -25,7 +25,8 @@ _RETRIES: Final = 3
 class RayCluster:
     """Where the workers run.
 
-    :param workers: How many hold a copy of the model. `None`: one for each GPU of the cluster, or else each node.
+    :param workers: How many hold a copy of the model. `None`: one for each GPU of the cluster, or else each node
+        that has CPUs.
     :param address: Of a running cluster, as `ray.init` takes it. `None`: one is started on this machine, and stopped.
     :raises SettingsError: If `workers` is not a whole number of at least 1.
     """
@@ -44,7 +45,7 @@ def by_ray(model: ModelSettings, batch: BatchSettings | None, cluster: RayCluste
     A worker that dies is started again, and what it was scoring is scored again; nothing else is lost.
 
     :param model: Loaded on every worker: a folder must be there under the same path. With GPUs each worker gets one,
-        whatever `device` says.
+        unless the model is for a CPU (`device="cpu"`, or ONNX Runtime). The dtype is the one of this machine.
     :raises MissingDependencyError: If Ray is not installed.
     """
     ray = _ray()
@@ -79,17 +80,39 @@ class Worker:
         return list(logits), logits.truncated
 
 
+def worker_settings(model: ModelSettings, *, on_gpus: bool) -> ModelSettings:
+    """Give what a worker loads: the model on its own device, in the dtype that it has on this machine.
+
+    Logits are kept under that dtype. A worker that chose for itself might choose another one, and a run that goes on
+    would mix the two.
+    """
+    from fr_reranker_plugin.scoring.loading import resolve_settings
+
+    return replace(model, dtype=resolve_settings(model).dtype, device="cuda" if on_gpus else model.device)
+
+
+def cpus_per_worker(nodes: Sequence[int], workers: int) -> int:
+    """Give the most CPUs that each worker can have with all of them running; 0 if there is no room for all.
+
+    :param nodes: The CPUs of each node; a worker runs on one node.
+    """
+    sizes = range(max(nodes, default=0), 0, -1)
+    return next((size for size in sizes if sum(cpus // size for cpus in nodes) >= workers), 0)
+
+
 def _workers(ray: Any, model: ModelSettings, batch: BatchSettings | None, cluster: RayCluster) -> list[Any]:  # noqa: ANN401 -- Ray's handles have no types
-    resources = ray.cluster_resources()
-    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-    count = cluster.workers or gpus or sum(bool(node["Alive"]) for node in ray.nodes())
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = [int(has["CPU"]) for has in resources if has.get("CPU", 0) >= 1]
+    for_cpus = model.backend == "onnx" or model.devices == ("cpu",)
+    gpus = 0 if for_cpus else sum(int(has.get("GPU", 0)) for has in resources)
+    count = cluster.workers or gpus or len(cpus) or 1
     if gpus and count > gpus:
         raise SettingsError(f"the cluster has {gpus} GPUs, one for each worker; got workers={count}")
-    needs = {"num_gpus": 1} if gpus else {"num_cpus": max(1, cpus // count)}
-    if not gpus and count > cpus:
-        raise SettingsError(f"the cluster has {cpus} CPUs, at least one for each worker; got workers={count}")
+    needs = {"num_gpus": 1} if gpus else {"num_cpus": cpus_per_worker(cpus, count)}
+    if not any(needs.values()):
+        raise SettingsError(f"the cluster has {sum(cpus)} CPUs, at least one for each worker; got workers={count}")
     actor = ray.remote(Worker).options(max_restarts=_RETRIES, max_task_retries=_RETRIES, **needs)
-    settings = replace(model, device="cuda") if gpus else model
+    settings = worker_settings(model, on_gpus=gpus > 0)
     return [actor.remote(settings, batch) for _ in range(count)]
 
 
