@@ -13,6 +13,7 @@ _PROTOCOLS: Final = {
 }
 _POINTS: Final = 100
 _PLACES: Final = 2
+_LEAST_P: Final = 0.0001
 _EVERY: Final = 7
 """Of the 99 points of a threshold curve, every seventh is in the table."""
 
@@ -90,7 +91,11 @@ def _change(change: dict[str, Any] | None) -> str:
     if change is None:
         return ""
     bounds = ", ".join(f"{_POINTS * change[name]:+.{_PLACES}f}" for name in ("low", "high"))
-    return f"{_POINTS * change['value']:+.{_PLACES}f} [{bounds}], p = {change['p']:.2g}"
+    return f"{_POINTS * change['value']:+.{_PLACES}f} [{bounds}], p {_probability(change['p'])}"
+
+
+def _probability(p: float) -> str:
+    return f"< {_LEAST_P}" if p < _LEAST_P else f"= {p:.2g}"
 
 
 def _counts(change: dict[str, Any] | None) -> str:

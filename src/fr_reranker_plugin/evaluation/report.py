@@ -169,4 +169,5 @@ def _tops(measured: Measured, row: Row, query: str) -> dict[str, Any]:
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, _DIGITS) for name, value in values.items()}
+    """Round values of 0..1 for a reader; a probability keeps its size, however small."""
+    return {name: float(f"{value:.3g}") if name == "p" else round(value, _DIGITS) for name, value in values.items()}
