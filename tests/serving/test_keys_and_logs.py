@@ -40,6 +40,7 @@ def test_each_key_is_accepted(header):
         b"Bearer ",
         KEY.encode(),
         b"Basic " + KEY.encode(),
+        b"Digest " + KEY.encode(),  # as long as the right scheme
         b"Bearer" + KEY.encode(),
         *map(bearer, ("autre", KEY + "1", KEY[:-1], f"{KEY} {OTHER_KEY}")),
     ],

@@ -192,6 +192,22 @@ def test_an_open_connection_is_told_to_go_elsewhere_and_readiness_ends_at_once(g
         assert (ready.status_code, ready.json()["code"], ready.headers["connection"]) == (503, "shutting_down", "close")
 
 
+def test_what_comes_on_an_open_connection_while_the_server_stops_is_answered(
+    gated_server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fr_reranker_plugin.serving.server._DRAIN", 3)
+    server = gated_server()
+    server.engine.gate.set()
+    with httpx.Client(base_url=server.url, timeout=TIMEOUT) as connection:
+        connection.get("/health")
+        server.server.stop()
+        wait_until(lambda: server.door.readiness.state == "stopping")
+        answer = connection.post("/rerank", json={"query": "q", "texts": ["a"]})
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{server.url}/health", timeout=TIMEOUT)
+
+
 def test_what_is_not_answered_within_the_grace_period_is_told_so(gated_server) -> None:
     server = gated_server(ServerSettings(grace_period=1))
     with ThreadPoolExecutor(1) as pool:
