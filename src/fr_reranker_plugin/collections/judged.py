@@ -78,7 +78,7 @@ class JudgedCollection:
         kept = set(random.Random(seed).sample(sorted(self.qrels), count))  # noqa: S311 -- not a secret
         return replace(
             self,
-            name=f"{self.name}, {count} questions",
+            name=f"{self.name}, sample of {count}",
             queries={query: text for query, text in self.queries.items() if query in kept},
             qrels={query: grades for query, grades in self.qrels.items() if query in kept},
             fingerprint=f"{self.fingerprint} {count} {seed}",
