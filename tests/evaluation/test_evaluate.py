@@ -16,8 +16,9 @@ from fr_reranker_plugin import CollectionError, IndexLockedError, ModelSettings,
 from fr_reranker_plugin.collections import JudgedCollection, open_collection, open_files
 from fr_reranker_plugin.evaluation.evaluate import Plan, evaluated
 from fr_reranker_plugin.evaluation.evaluation import Block, EvaluationSettings, ScoreBlocks
-from fr_reranker_plugin.evaluation.first_stages import FirstStages
+from fr_reranker_plugin.evaluation.first_stages import CandidateSource, FirstStages
 from fr_reranker_plugin.evaluation.markdown import as_markdown
+from fr_reranker_plugin.evaluation.progress import show_nothing
 from fr_reranker_plugin.evaluation.report import Measured, as_report
 from fr_reranker_plugin.evaluation.run_files import write_runs
 from fr_reranker_plugin.scoring.ranking import BLANK_LOGIT
@@ -157,6 +158,24 @@ def test_a_second_run_scores_nothing_and_a_larger_pool_only_what_is_new(
     assert scored[0] > 0
     assert scored[1] == scored[3] == 0
     assert scored[0] + scored[2] == known
+
+
+def test_a_deeper_search_or_another_file_replaces_the_candidates(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    run = small.write_trec_run(tmp_path / "run")
+
+    def first(made: Plan) -> list[str]:
+        with evaluated(made, tmp_path / "out") as measured:
+            return measured.evaluation.candidates(made.first_stages.names[0], "300")
+
+    before = first(plan(names=(str(run),)))
+    small.write_lines(run, ["300 Q0 33 1 2.0 x"])
+    assert before != ["33"] == first(plan(names=(str(run),)))
+    shallow = CandidateSource(plan().collection, FirstStages(), tmp_path, show_nothing)
+    assert shallow.identity("bm25", 50) == shallow.identity("bm25", 100) != shallow.identity("bm25", 101)
+    other = FirstStages(encoder=ModelSettings(model="another"))
+    assert shallow.identity("dense", 50) != CandidateSource(plan().collection, other, tmp_path, show_nothing).identity(
+        "dense", 50
+    )
 
 
 def test_passages_without_text_come_last_and_are_not_read(plan: Callable[..., Plan], tmp_path: Path) -> None:

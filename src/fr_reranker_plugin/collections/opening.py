@@ -70,7 +70,7 @@ def open_files(
         queries={query: text for query, text in _texts_of_queries(queries, candidates, name) if query in judged},
         qrels=judged,
         passages=_texts_of_passages(corpus, candidates, name),
-        fingerprint=_fingerprint([path for path in (corpus, queries, qrels, candidates) if path is not None]),
+        fingerprint=files_fingerprint([path for path in (corpus, queries, qrels, candidates) if path is not None]),
         candidates=None if candidates is None else partial(read_candidates, candidates),
     )
 
@@ -134,7 +134,7 @@ def _texts_of_passages(
 def _with_candidates(collection: JudgedCollection, path: Path | None) -> JudgedCollection:
     if path is None:
         return collection
-    fingerprint = f"{collection.fingerprint} {_fingerprint([path])}"
+    fingerprint = f"{collection.fingerprint} {files_fingerprint([path])}"
     return replace(collection, candidates=partial(read_candidates, path), fingerprint=fingerprint)
 
 
@@ -143,10 +143,15 @@ def _found(folder: Path, name: str) -> Path:
     return packed if packed.is_file() and not (folder / name).is_file() else folder / name
 
 
-def _fingerprint(paths: list[Path]) -> str:
-    """Give the SHA-256 of the files' contents, one after the other."""
+def files_fingerprint(paths: list[Path]) -> str:
+    """Give the SHA-256 of the contents of files, one after the other.
+
+    :raises CollectionError: If one is missing.
+    """
     checksum = hashlib.sha256()
     for path in paths:
+        if not path.is_file():
+            raise CollectionError(f"there is no file {path}")
         with path.open("rb") as file:
             while block := file.read(_READ_AT_ONCE):
                 checksum.update(block)

@@ -22,7 +22,8 @@ _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS queries (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS passages (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TEXT);
-CREATE TABLE IF NOT EXISTS stages (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, ordered INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS stages (
+    number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, ordered INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS models (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS rankings (
     stage INTEGER, query INTEGER, place INTEGER, passage INTEGER NOT NULL, score REAL,
@@ -110,24 +111,27 @@ class EvaluationDatabase:
     ) -> None:
         self.close()
 
-    def has_stage(self, stage: str) -> bool:
-        """Tell whether the candidates of a first stage are there."""
-        return bool(self._rows("SELECT 1 FROM stages WHERE name = ?", stage))
+    def has_stage(self, stage: str, source: str) -> bool:
+        """Tell whether the candidates of a first stage are there, and come from the same source."""
+        return bool(self._rows("SELECT 1 FROM stages WHERE name = ? AND source = ?", stage, source))
 
     def is_ordered(self, stage: str) -> bool:
         """Tell whether a first stage ranked its candidates."""
         return self._rows("SELECT ordered FROM stages WHERE name = ?", stage) == [(1,)]
 
-    def add_stage(self, stage: str, candidates: Iterable[Candidate]) -> None:
+    def add_stage(self, stage: str, candidates: Iterable[Candidate], source: str) -> None:
         """Keep the candidates of a first stage, in any order: all of them, or none if something is wrong.
 
-        Those of queries that nobody judged are left out. Within a query higher scores come first, equal and missing
-        ones in the order in which they come.
+        Candidates of the same stage from another source give way; what models said of them stays. Those of queries that
+        nobody judged are left out. Within a query higher scores come first, equal and missing ones in the order in
+        which they come.
 
         :raises CollectionError: If a passage stands twice among the candidates of a query.
         """
         with self._transaction():
             self._run("DELETE FROM incoming")
+            self._run("DELETE FROM rankings WHERE stage = (SELECT number FROM stages WHERE name = ?)", stage)
+            self._run("DELETE FROM stages WHERE name = ?", stage)
             for some in in_blocks((c for c in candidates if c.query in self._collection.queries), _WRITTEN_AT_ONCE):
                 self._many("INSERT OR IGNORE INTO passages (id) VALUES (?)", ((c.passage,) for c in some))
                 self._many(_ADD_CANDIDATE, ((c.score, c.query, c.passage) for c in some))
@@ -137,7 +141,7 @@ class EvaluationDatabase:
                     f"{stage}: the passage {passage!r} stands twice among the candidates of {query!r}"
                 )
             ordered = not self._rows("SELECT 1 FROM incoming WHERE score IS NULL LIMIT 1")
-            self._run("INSERT INTO stages (name, ordered) VALUES (?, ?)", stage, int(ordered))
+            self._run("INSERT INTO stages (name, source, ordered) VALUES (?, ?, ?)", stage, source, int(ordered))
             self._run(_RANK, self._rows("SELECT number FROM stages WHERE name = ?", stage)[0][0])
             self._run("DELETE FROM incoming")
 

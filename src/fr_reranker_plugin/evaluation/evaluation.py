@@ -94,13 +94,14 @@ class Evaluation:
             for query, grades in self.collection.qrels.items()
         }
 
-    def add_stage(self, name: str, candidates: Callable[[], Iterable[Candidate]]) -> None:
+    def add_stage(self, name: str, candidates: Callable[[], Iterable[Candidate]], source: str = "") -> None:
         """Rerank what a first stage found; `candidates` is not called where an earlier run kept them.
 
+        :param source: Differs where other candidates would be found: those that were kept are replaced then.
         :raises CollectionError: If a passage stands twice among those of a query, or has no text.
         """
-        if not self._database.has_stage(name):
-            self._database.add_stage(name, candidates())
+        if not self._database.has_stage(name, source):
+            self._database.add_stage(name, candidates(), source)
         self.stages.append(name)
 
     def fill_texts(self) -> None:

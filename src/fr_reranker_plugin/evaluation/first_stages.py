@@ -13,12 +13,14 @@ from typing import Final, Self, cast, get_args
 
 from fr_reranker_plugin.collections import Candidate, JudgedCollection
 from fr_reranker_plugin.collections.candidate_lists import read_candidates
+from fr_reranker_plugin.collections.opening import files_fingerprint
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.evaluation.progress import ShowProgress
 from fr_reranker_plugin.retrieval.document_index import DocumentIndex, SearchMethod
 from fr_reranker_plugin.retrieval.documents import StoredDocument
 from fr_reranker_plugin.retrieval.encoding_stream import in_blocks
 from fr_reranker_plugin.retrieval.index_folder import IndexFolder
+from fr_reranker_plugin.retrieval.index_manifest import MANIFEST_NAME
 from fr_reranker_plugin.retrieval.lexical_index import LexicalIndex
 from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder
 from fr_reranker_plugin.scoring.settings import EMBEDDED, ModelSettings
@@ -90,6 +92,20 @@ class CandidateSource:
         if depth is None:
             raise SettingsError(f"a pool of all candidates is for lists of them; of {name!r}, say how many to rerank")
         return partial(self._found, cast("SearchMethod", name), max(depth, _LEAST_DEPTH))
+
+    def identity(self, name: str, depth: int | None) -> str:
+        """Give a text that differs where other candidates would be found for the same collection.
+
+        :raises CollectionError: If there is no such file or index.
+        """
+        if name == GIVEN:
+            return ""  # the collection's own fingerprint covers its lists
+        if name not in METHODS:
+            return files_fingerprint([Path(name)])
+        searched = f"{name}, {max(depth or 0, _LEAST_DEPTH)} candidates"
+        if self._stages.index is not None:
+            return f"{searched}, index {files_fingerprint([self._stages.index / MANIFEST_NAME])}"
+        return searched if name == "bm25" else f"{searched}, {self._stages.encoder}"
 
     def _found(self, method: SearchMethod, depth: int) -> Iterator[Candidate]:
         if method == "bm25" and self._stages.index is None:
