@@ -31,7 +31,7 @@ def test_json_holds_the_ranking_of_the_library(expected: list[float], tiny_model
     for row, ranked in zip(done.json, rank_by_score(expected), strict=True):
         assert list(row) == ["rank", "index", "id", "score", "logit", "truncated", "text"]
         assert row["index"] == ranked.index
-        assert row["logit"] == pytest.approx(ranked.logit, abs=1e-5)
+        assert row["logit"] == pytest.approx(ranked.logit, abs=1e-4)
         assert row["score"] == sigmoid(row["logit"])
         assert (row["id"], row["truncated"], row["text"]) == (None, False, SENTENCES[ranked.index])
 
@@ -97,7 +97,7 @@ def test_more_passages_than_one_part_are_scored_each(tiny_model: str, run) -> No
     assert sorted(row["index"] for row in rows) == list(range(150))
     assert all(row["text"] == texts[row["index"]] for row in rows)
     alone = run("rerank", QUERY, "--model", tiny_model, "--json", stdin=texts[140]).json
-    assert alone[0]["logit"] == pytest.approx(next(r["logit"] for r in rows if r["index"] == 140), abs=1e-5)
+    assert alone[0]["logit"] == pytest.approx(next(r["logit"] for r in rows if r["index"] == 140), abs=1e-4)
 
 
 def test_a_passage_that_was_cut_is_marked(tiny_model: str, run) -> None:

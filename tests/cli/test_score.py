@@ -30,13 +30,13 @@ def test_there_is_one_line_a_pair(text: str, expected: list[float], tiny_model: 
     assert (done.code, done.err) == (0, "")
     assert [float(line) for line in done.out.splitlines()] == pytest.approx([sigmoid(x) for x in expected], abs=1e-6)
     raw = run("score", "--model", tiny_model, "--raw-scores", stdin=text)
-    assert [float(line) for line in raw.out.splitlines()] == pytest.approx(expected, abs=1e-5)
+    assert [float(line) for line in raw.out.splitlines()] == pytest.approx(expected, abs=1e-4)
 
 
 def test_json_holds_score_and_logit(expected: list[float], tiny_model: str, run) -> None:
     rows = run("score", "--model", tiny_model, "--json", stdin=JSONL).json
     assert [row["index"] for row in rows] == list(range(len(PAIRS)))
-    assert [row["logit"] for row in rows] == pytest.approx(expected, abs=1e-5)
+    assert [row["logit"] for row in rows] == pytest.approx(expected, abs=1e-4)
     assert all(row["score"] == sigmoid(row["logit"]) and row["truncated"] is False for row in rows)
 
 

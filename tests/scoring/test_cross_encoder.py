@@ -37,7 +37,7 @@ def test_a_logit_does_not_depend_on_the_neighbours_in_the_batch(tiny_model):
     engine = CrossEncoder.load(ModelSettings(model=tiny_model, device="cpu"))
     encoded = engine.encode([("Où voter ?", "À la mairie. " * n) for n in (1, 40, 3, 150, 9)])
     alone = [engine.launch([pair])()[0] for pair in encoded]
-    assert engine.launch(encoded)() == pytest.approx(alone, abs=1e-5)
+    assert engine.launch(encoded)() == pytest.approx(alone, abs=1e-4)
 
 
 def test_an_activation_stored_in_the_configuration_is_not_applied(tiny_model, copied_model):

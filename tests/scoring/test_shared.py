@@ -37,7 +37,7 @@ def test_50_handles_and_8_threads_share_one_load(tiny_model, loads):
         answers = [answer for part in pool.map(use, range(8)) for answer in part]
     assert len(loads) == 1
     assert live_scorers() == 1
-    assert all(answer == pytest.approx(answers[0], abs=1e-5) for answer in answers)
+    assert all(answer == pytest.approx(answers[0], abs=1e-4) for answer in answers)
     for handle in handles:
         handle.close()
 
@@ -50,7 +50,7 @@ def test_20_tasks_that_start_cold_load_once_without_blocking_their_loop(tiny_mod
         return await asyncio.gather(*(handle.ascore(PAIRS) for _ in range(20)))
 
     first, *others = asyncio.run(ask())
-    assert all(answer == pytest.approx(first, abs=1e-5) for answer in others)
+    assert all(answer == pytest.approx(first, abs=1e-4) for answer in others)
     assert len(loads) == 1
     handle.close()
 
@@ -88,7 +88,7 @@ def test_a_list_of_devices_gets_a_copy_of_the_model_each_behind_one_queue(tiny_m
     one, two = (shared_scorer(ModelSettings(model=tiny_model, device=device)) for device in ("cpu", ["cpu", "cpu"]))
     assert [settings.device for settings in loads] == ["cpu", "cpu", "cpu"]
     assert live_scorers() == 2
-    assert two.score(PAIRS) == pytest.approx(one.score(PAIRS), abs=1e-5)
+    assert two.score(PAIRS) == pytest.approx(one.score(PAIRS), abs=1e-4)
     assert two.health().engines == two.health().engines_alive == 2
     assert two.health().is_ready
     for handle in (one, two):
