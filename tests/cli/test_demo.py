@@ -28,7 +28,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> list[str]
 
 
 def test_the_report_holds_both_rankings_of_each_question(tiny: list[str], sample: Collection, run) -> None:
-    done = run("demo", "--json", "--no-summary", *tiny)
+    done = run("demo", "--json", "--no-summary", "--first-stage-weight", "0", *tiny)
     assert (done.code, done.err) == (0, "")
     report = done.json
     assert len(report["questions"]) == 3
@@ -49,6 +49,7 @@ def test_the_summary_measures_every_judged_question(tiny: list[str], sample: Col
     everything = run("demo", "--json", "--candidates", "5", "--questions", "999", *tiny).json
     some = run("demo", "--json", "--candidates", "5", "--questions", "2", *tiny).json
     assert len(everything["questions"]) == everything["summary"]["questions"] == len(sample.queries)
+    assert everything["summary"]["first_stage_weight"] == 0.5
     for stage in ("first_stage", "reranked"):
         assert some["summary"][stage] == pytest.approx(everything["summary"][stage])
         ids = {shown["id"]: [hit["id"] for hit in shown[stage]] for shown in everything["questions"]}
@@ -65,8 +66,16 @@ def test_the_tables_stay_within_the_width(tiny: list[str], run, monkeypatch: pyt
     assert all(len(line) <= 100 for line in done.out.splitlines())
     assert re.search(r"^1 +0\.\d{3}", done.out, re.MULTILINE)
     assert not re.search(r"^5 ", done.out, re.MULTILINE)
-    assert re.search(r"67 judged questions: nDCG@10 0\.\d{3} → 0\.\d{3}, MRR@10 0\.\d{3} → 0\.\d{3}", done.out)
+    for title in ("first stage alone", "reranked by the cross-encoder alone", "reranked by both"):
+        assert re.search(rf"^  {title} +nDCG@10 0\.\d{{3}}, MRR@10 0\.\d{{3}}$", done.out, re.MULTILINE)
     assert "passages encoded in" in done.out
+
+
+def test_the_cross_encoder_alone_is_measured_beside_both_stages(tiny: list[str], run) -> None:
+    options = ("demo", "--json", "--candidates", "5", "--questions", "1", *tiny)
+    both, alone = (run(*options, "--first-stage-weight", weight).json["summary"] for weight in ("0.5", "0"))
+    assert alone["cross_encoder"] == alone["reranked"] == pytest.approx(both["cross_encoder"])
+    assert both["reranked"] != pytest.approx(both["cross_encoder"])
 
 
 def test_a_question_of_your_own_has_no_judgements_and_no_summary(tiny: list[str], run) -> None:

@@ -18,10 +18,11 @@ from fr_reranker_plugin.evaluation.evaluate import Plan, evaluated
 from fr_reranker_plugin.evaluation.evaluation import Block, EvaluationSettings, ScoreBlocks
 from fr_reranker_plugin.evaluation.first_stages import CandidateSource, FirstStages
 from fr_reranker_plugin.evaluation.markdown import as_markdown
+from fr_reranker_plugin.evaluation.plots import draw
 from fr_reranker_plugin.evaluation.progress import show_nothing
 from fr_reranker_plugin.evaluation.report import Measured, as_report
 from fr_reranker_plugin.evaluation.run_files import write_runs
-from fr_reranker_plugin.scoring.ranking import BLANK_LOGIT
+from fr_reranker_plugin.scoring.ranking import BLANK_LOGIT, rank_by_score
 from fr_reranker_plugin.scoring.scorer import Logits
 
 SCRIPT = Path(__file__).parents[1] / "evaluation_process.py"
@@ -121,10 +122,35 @@ def test_a_first_stage_that_ranks_is_measured_alone_too(plan: Callable[..., Plan
         assert all(row.model is not None for row in measured.rows)
 
 
+def test_each_model_is_measured_with_and_without_the_order_of_the_first_stage(
+    plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    with evaluated(plan(names=("bm25",), first_stage_weight=0.5), tmp_path / "out") as measured:
+        rows = [(row.model is None, row.pool, row.weight) for row in measured.rows]
+        assert rows == [(True, None, 0), (False, 3, 0), (False, 3, 0.5), (False, 6, 0), (False, 6, 0.5)]
+        blended_row = measured.rows[-1]
+        key = next(iter(measured.models.values())).key
+        for rankings in measured.evaluation.rankings("bm25", key, 6, 0.5):
+            for query, ranking in rankings.items():
+                pool = measured.evaluation.pool("bm25", query, 6)
+                logits = [measured.evaluation.logits(key, query)[one] for one in pool]
+                expected = [pool[one.index] for one in rank_by_score(logits, first_stage_weight=0.5)]
+                assert ranking[: len(pool)] == expected
+        page = as_markdown(as_report(measured))
+        plots = {path.name for path in draw(measured, tmp_path)}
+    assert f"{blended_row.model}, first 6 reranked, 0.5 first stage |" in page
+    assert "quality-by-depth.png" in plots
+
+
+def test_a_pool_has_no_order_that_could_count() -> None:
+    with pytest.raises(SettingsError, match="two-stage"):
+        EvaluationSettings(protocol="pool", first_stage_weight=0.5)
+
+
 def test_other_tools_measure_our_run_files_alike(plan: Callable[..., Plan], tmp_path: Path) -> None:
     import ir_measures
 
-    with evaluated(plan(names=("bm25",)), tmp_path / "out") as measured:
+    with evaluated(plan(names=("bm25",), first_stage_weight=0.5), tmp_path / "out") as measured:
         qrels = {query: dict(grades) for query, grades in measured.evaluation.collection.qrels.items()}
         for path, row in zip(write_runs(measured, tmp_path / "runs"), measured.rows, strict=True):
             run = list(ir_measures.read_trec_run(str(path)))

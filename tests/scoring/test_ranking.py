@@ -1,4 +1,5 @@
 import math
+from statistics import fmean, pstdev
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from fr_reranker_plugin.scoring.ranking import (
     BLANK_LOGIT,
     Candidates,
     TextForm,
+    blended,
     make_pairs,
     rank_by_score,
     sigmoid,
@@ -56,6 +58,59 @@ def test_the_threshold_is_applied_before_top_k():
 
 def test_top_k_larger_than_the_list_keeps_everything():
     assert len(rank_by_score([1.0, 2.0], top_k=10)) == 2
+
+
+@given(st.lists(finite, max_size=30))
+def test_without_weight_the_logits_stay_as_they_are(logits):
+    assert list(blended(logits, 0.0)) == logits
+
+
+@given(st.lists(finite, min_size=2, max_size=30), st.floats(0, 0.99))
+def test_blended_logits_stay_on_the_scale_of_the_logits(logits, weight):
+    found = blended(logits, weight)
+    assert fmean(found) == pytest.approx(fmean(logits), abs=1e-6)
+    assert pstdev(found) <= pstdev(logits) * (1 + 1e-9) + 1e-6
+
+
+@given(st.lists(finite, min_size=2, max_size=30), st.floats(0.001, 100), finite, st.floats(0, 0.99))
+def test_a_blended_ranking_does_not_depend_on_the_scale_of_the_logits(logits, stretch, shift, weight):
+    moved = blended([shift + stretch * logit for logit in logits], weight)
+    assert moved == pytest.approx([shift + stretch * one for one in blended(logits, weight)], rel=1e-6, abs=1e-6)
+
+
+def test_the_order_of_the_first_stage_decides_as_much_as_it_weighs():
+    logits = [0.0, 0.1, 3.0]
+    assert [r.index for r in rank_by_score(logits)] == [2, 1, 0]
+    assert [r.index for r in rank_by_score(logits, first_stage_weight=0.4)] == [2, 0, 1]
+    assert [r.index for r in rank_by_score(logits, first_stage_weight=0.9)] == [0, 1, 2]
+
+
+def test_two_passages_at_half_weight_by_hand():
+    # ranks 1 and 2 are one standard deviation above and below their mean, as are the two logits: 2 ± 1
+    assert list(blended([1.0, 3.0], 0.25)) == pytest.approx([0.75 * 1 + 0.25 * 3, 0.75 * 3 + 0.25 * 1])
+    assert list(blended([1.0, 3.0], 0.5)) == pytest.approx([2.0, 2.0])
+
+
+def test_passages_without_text_stay_last_and_count_for_nothing():
+    assert blended([BLANK_LOGIT, 1.0, BLANK_LOGIT, 3.0], 0.5) == [BLANK_LOGIT, 2.0, BLANK_LOGIT, 2.0]
+    assert blended([BLANK_LOGIT, 1.0], 0.5) == [BLANK_LOGIT, 1.0]
+
+
+def test_equal_logits_leave_the_order_and_the_scores():
+    assert [(r.index, r.score) for r in rank_by_score([0.0, 0.0], first_stage_weight=0.5)] == [(0, 0.5), (1, 0.5)]
+
+
+def test_a_blended_score_is_on_the_reported_scale_and_the_logit_is_that_of_the_model():
+    first, second = rank_by_score([0.0, 4.0, -4.0], first_stage_weight=0.25, score_threshold=0.5)
+    assert (first.index, second.index) == (1, 0)
+    assert first.logit == 4.0
+    assert first.score == pytest.approx(sigmoid(blended([0.0, 4.0, -4.0], 0.25)[1]))
+
+
+@pytest.mark.parametrize("weight", [1, -0.1, float("nan"), "0.5", True, None])
+def test_a_weight_that_leaves_nothing_of_the_reranker_or_is_no_number_is_refused(weight):
+    with pytest.raises(SettingsError, match="first_stage_weight must be a number from 0 to below 1"):
+        rank_by_score([], first_stage_weight=weight)
 
 
 @pytest.mark.parametrize("top_k", [0, -1, True, 2.0, "3"])

@@ -92,7 +92,14 @@ def choose_questions(
     return [Question(collection.queries[query_id], query_id) for query_id in ids] + [Question(text) for text in texts]
 
 
-def compare(collection: Collection, question: Question, candidates: Sequence[Candidate], scored: Scored) -> Comparison:
+def compare(
+    collection: Collection,
+    question: Question,
+    candidates: Sequence[Candidate],
+    scored: Scored,
+    *,
+    first_stage_weight: float = 0.0,
+) -> Comparison:
     """Rank the candidates of one question by the reranker, beside their order in the first stage."""
     grades = collection.qrels.get(question.id or "", {})
 
@@ -110,7 +117,7 @@ def compare(collection: Collection, question: Question, candidates: Sequence[Can
             logit=ranked.logit,
             truncated=ranked.index in scored.truncated,
         )
-        for rank, ranked in enumerate(rank_by_score(scored.logits), start=1)
+        for rank, ranked in enumerate(rank_by_score(scored.logits, first_stage_weight=first_stage_weight), start=1)
     ]
     return Comparison(question, first_stage, reranked)
 
@@ -122,6 +129,11 @@ def quality(rankings: Mapping[str, Sequence[Hit]], collection: Collection) -> Qu
         ndcg_at_10=fmean(ndcg(ranking, grades, at=_AT) for ranking, grades in ordered),
         mrr_at_10=fmean(reciprocal_rank(ranking, grades, at=_AT) for ranking, grades in ordered),
     )
+
+
+def by_logit(hits: Sequence[Hit]) -> list[Hit]:
+    """Order reranked passages by the cross-encoder alone; equal logits in the order of the first stage."""
+    return sorted(hits, key=lambda hit: (-(hit.logit or 0.0), hit.rank + hit.moved))
 
 
 def _json_hit(hit: Hit, keep: Sequence[str] | None = None) -> dict[str, Any]:

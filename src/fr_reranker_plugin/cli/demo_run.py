@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from fr_reranker_plugin.cli.comparison import Candidate, Comparison, Question, compare, quality
+from fr_reranker_plugin.cli.comparison import Candidate, Comparison, Question, by_logit, compare, quality
 from fr_reranker_plugin.cli.model_options import ModelOptions
 from fr_reranker_plugin.cli.scoring import in_parts, opened_scorer, score_candidates, silence_libraries
 from fr_reranker_plugin.collections import Collection
@@ -41,11 +41,22 @@ class Stopwatch:
         return self.spent[name] / max(1, self.questions[name])
 
 
+class Stages(NamedTuple):
+    """How the two stages work together.
+
+    `first_stage` names the bi-encoder, `candidates` is how many passages it hands on, and `weight` how much their order
+    counts in the end.
+    """
+
+    first_stage: str
+    candidates: int
+    weight: float
+
+
 class DemoRun:
     """Both models and the vectors of all passages, ready for questions.
 
     :param vectors: Of the passages of `collection`, in its order.
-    :param candidates: How many passages the first stage hands on.
     """
 
     def __init__(  # noqa: PLR0913 -- the parts of a two-stage search
@@ -55,7 +66,7 @@ class DemoRun:
         vectors: Vectors,
         scorer: Scorer,
         *,
-        candidates: int,
+        stages: Stages,
         models: dict[str, str],
         watch: Stopwatch,
     ) -> None:
@@ -64,19 +75,17 @@ class DemoRun:
         self._encoder = encoder
         self._vectors = vectors
         self._scorer = scorer
-        self._candidates = candidates
+        self._stages = stages
         self._watch = watch
         self._models = models
 
     @classmethod
     @contextmanager
-    def started(
-        cls, collection: Collection, options: ModelOptions, *, first_stage: str, candidates: int
-    ) -> Iterator[Self]:
+    def started(cls, collection: Collection, options: ModelOptions, stages: Stages) -> Iterator[Self]:
         """Load both models and encode all passages; the cross-encoder is closed afterwards."""
         silence_libraries()
         watch = Stopwatch()
-        settings = replace(options.model_settings(), model=first_stage, revision=None, max_length=None)
+        settings = replace(options.model_settings(), model=stages.first_stage, revision=None, max_length=None)
         with watch.phase("load"):
             encoder = TextEncoder.load(settings, max_batch_tokens=options.max_batch_tokens)
         texts = [passage.full_text for passage in collection.corpus.values()]
@@ -85,8 +94,8 @@ class DemoRun:
         start = perf_counter()
         with opened_scorer(options) as scorer:
             watch.spent["load"] += perf_counter() - start
-            models = {"first_stage": first_stage, "cross_encoder": options.model}
-            yield cls(collection, encoder, vectors, scorer, candidates=candidates, models=models, watch=watch)
+            models = {"first_stage": stages.first_stage, "cross_encoder": options.model}
+            yield cls(collection, encoder, vectors, scorer, stages=stages, models=models, watch=watch)
 
     def compare(self, questions: Sequence[Question], *, label: str) -> list[Comparison]:
         """Search and rerank each question."""
@@ -99,7 +108,7 @@ class DemoRun:
         with self._watch.phase("rerank", len(questions)):
             scored = score_candidates(self._scorer, groups, label=label)
         return [
-            compare(self._collection, question, top, one)
+            compare(self._collection, question, top, one, first_stage_weight=self._stages.weight)
             for question, top, one in zip(questions, found, scored, strict=True)
         ]
 
@@ -109,11 +118,13 @@ class DemoRun:
         rest = [Question(text, query_id) for query_id, text in self._collection.queries.items() if query_id not in done]
         others = self.compare(rest, label=f"measuring {len(rest)} more questions")
         judged = {one.question.id: one for one in [*known, *others] if one.question.id is not None}
-        return {
-            "questions": len(judged),
-            "first_stage": quality({name: one.first_stage for name, one in judged.items()}, self._collection)._asdict(),
-            "reranked": quality({name: one.reranked for name, one in judged.items()}, self._collection)._asdict(),
+        rankings = {
+            "first_stage": {name: one.first_stage for name, one in judged.items()},
+            "cross_encoder": {name: by_logit(one.reranked) for name, one in judged.items()},
+            "reranked": {name: one.reranked for name, one in judged.items()},
         }
+        measures = {stage: quality(ranked, self._collection)._asdict() for stage, ranked in rankings.items()}
+        return {"questions": len(judged), "first_stage_weight": self._stages.weight, **measures}
 
     def report(self, comparisons: Sequence[Comparison], measured: dict[str, Any] | None) -> dict[str, Any]:
         """Give everything that was found as plain values for JSON."""
@@ -136,7 +147,7 @@ class DemoRun:
     def _search(self, questions: Sequence[str]) -> list[list[Candidate]]:
         if not questions:
             return []
-        scores, places = top_passages(self._encoder.encode_queries(questions), self._vectors, self._candidates)
+        scores, places = top_passages(self._encoder.encode_queries(questions), self._vectors, self._stages.candidates)
         return [
             [Candidate(self._passages[place], float(score)) for score, place in zip(row, best, strict=True)]
             for row, best in zip(scores, places, strict=True)

@@ -17,9 +17,14 @@ _MARKS: Final = {1: "●", 2: "●●"}
 _STYLES: Final = {1: "yellow", 2: "green"}
 
 
-def print_heading() -> None:
-    """Explain the marks and arrows."""
+def print_heading(weight: float) -> None:
+    """Explain the marks and arrows.
+
+    :param weight: How much the order of the first stage counts after reranking.
+    """
     print("Before: order of the first stage, by cosine. After: order of the cross-encoder, score from 0 to 1.")
+    if weight:
+        print(f"The first stage's order counts {weight:.0%} after reranking (--first-stage-weight 0: not at all).")
     print("●● answers the question, ● helps (human judgements); ↑ ↓ = places moved by reranking.", flush=True)
 
 
@@ -49,12 +54,13 @@ def print_summary(report: Mapping[str, Any]) -> None:
     summary, seconds = report["summary"], report["seconds"]
     print()
     if summary is not None:
-        before, after = summary["first_stage"], summary["reranked"]
-        print(
-            f"{summary['questions']} judged questions: "
-            f"nDCG@10 {before['ndcg_at_10']:.3f} → {after['ndcg_at_10']:.3f}, "
-            f"MRR@10 {before['mrr_at_10']:.3f} → {after['mrr_at_10']:.3f}"
-        )
+        print(f"{summary['questions']} judged questions:")
+        rows = {"first stage alone": "first_stage", "reranked by the cross-encoder alone": "cross_encoder"}
+        if summary["first_stage_weight"]:
+            rows["reranked by both"] = "reranked"
+        for title, name in rows.items():
+            found = summary[name]
+            print(f"  {title:<36}nDCG@10 {found['ndcg_at_10']:.3f}, MRR@10 {found['mrr_at_10']:.3f}")
     print(f"models loaded in {seconds['load_models']:.1f} s, passages encoded in {seconds['encode_passages']:.1f} s")
     print(
         f"per question: first stage {seconds['first_stage_per_question'] * 1000:.0f} ms, "

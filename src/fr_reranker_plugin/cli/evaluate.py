@@ -81,6 +81,11 @@ def evaluate(  # noqa: PLR0913 -- each parameter is an option of the command
     latency: Annotated[
         bool, typer.Option("--latency/--no-latency", help="Time single questions, too.")
     ] = True,
+    first_stage_weight: Annotated[
+        float,
+        typer.Option(help="Measure each model also together with the order of the first stage, which counts so much: "
+                          "from 0 to below 1."),
+    ] = 0.0,
     checkpoint_every: Annotated[
         int | None, typer.Option(min=1, help="Questions between two checkpoints; default: some 1,000 pairs.")
     ] = None,
@@ -131,6 +136,7 @@ def evaluate(  # noqa: PLR0913 -- each parameter is an option of the command
             threshold_curve=threshold_curve,
             latency=latency,
             checkpoint_every=checkpoint_every,
+            first_stage_weight=first_stage_weight,
             seed=seed,
             questions=questions,
             cluster=RayCluster(workers=workers, address=ray_address) if ray else None,

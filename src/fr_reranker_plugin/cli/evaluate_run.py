@@ -54,6 +54,7 @@ class Request:
     threshold_curve: bool
     latency: bool
     checkpoint_every: int | None
+    first_stage_weight: float
     seed: int
     questions: int | None
     cluster: RayCluster | None
@@ -74,6 +75,7 @@ class Request:
                 measures=tuple(self.measures) or (CARD_MEASURES if self.protocol == "pool" else DEFAULT_MEASURES),
                 relevant_from=self.relevant_from,
                 checkpoint_every=self.checkpoint_every,
+                first_stage_weight=self.first_stage_weight,
                 seed=self.seed,
             ),
             batch=self.options.batch_settings(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fr_reranker_plugin.cli.calibration import CalibrationOption, read_calibration
+from fr_reranker_plugin.cli.first_stage_weight import FirstStageWeightOption
 from fr_reranker_plugin.cli.long_documents import LongDocumentsOption, LongPassages, WindowOverlapOption, reading
 from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
 from fr_reranker_plugin.cli.passages import InputPassage, PassageFormat, read_passages
@@ -34,6 +35,7 @@ def rerank(  # noqa: PLR0913 -- each parameter is an option of the command
         bool, typer.Option("--raw-scores", help="Logits instead of scores from 0 to 1; --threshold too.")
     ] = False,
     calibration: CalibrationOption = None,
+    first_stage_weight: FirstStageWeightOption = 0.0,
     long_documents: LongDocumentsOption = LongPassages.TRUNCATE,
     window_overlap: WindowOverlapOption = 64,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, one object a line.")] = False,
@@ -44,11 +46,12 @@ def rerank(  # noqa: PLR0913 -- each parameter is an option of the command
     perhaps 'title' and 'id'), or a BEIR corpus.
     """
     from fr_reranker_plugin.scoring.ranking import rank_by_score
-    from fr_reranker_plugin.scoring.settings import check_threshold
+    from fr_reranker_plugin.scoring.settings import check_first_stage_weight, check_threshold
 
     if not query.strip():
         raise SettingsError("the query must have text, got an empty one; put the question into quotes")
     check_threshold(threshold)
+    check_first_stage_weight(first_stage_weight)
     calibrated = read_calibration(calibration, model=options.model, raw_scores=raw_scores)
     passages = read_passages(file, passage_format)
     if not passages:
@@ -62,6 +65,7 @@ def rerank(  # noqa: PLR0913 -- each parameter is an option of the command
             score_threshold=threshold,
             scale_score=not raw_scores,
             calibration=calibrated,
+            first_stage_weight=first_stage_weight,
         )
         rows = [_row(rank, ranked, passages[ranked.index], scored) for rank, ranked in enumerate(best, start=1)]
     if as_json:

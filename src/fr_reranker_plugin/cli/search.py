@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from fr_reranker_plugin.cli.first_stage_weight import FirstStageWeightOption
 from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
 from fr_reranker_plugin.cli.printing import note, one_line, print_json_list, results
 from fr_reranker_plugin.errors import SettingsError
@@ -40,6 +41,7 @@ def search(  # noqa: PLR0913 -- each parameter is an option of the command
     top_k: Annotated[int, typer.Option(min=1, help="How many to show.")] = 5,
     filters: Annotated[str | None, typer.Option("--filter", help="Which documents may be found, as JSON.")] = None,
     rerank: Annotated[bool, typer.Option(help="Rerank the candidates.")] = True,
+    first_stage_weight: FirstStageWeightOption = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, one object a line.")] = False,
 ) -> None:
     """Find documents by meaning, by words or by both, and put the most relevant first.
@@ -48,7 +50,9 @@ def search(  # noqa: PLR0913 -- each parameter is an option of the command
     """
     from fr_reranker_plugin.cli.scoring import silence_libraries
     from fr_reranker_plugin.retrieval.document_index import DocumentIndex
+    from fr_reranker_plugin.scoring.settings import check_first_stage_weight
 
+    check_first_stage_weight(first_stage_weight)
     if not query.strip():
         raise SettingsError("the query must have text, got an empty one; put the question into quotes")
     wanted = _filter(filters)
@@ -58,7 +62,7 @@ def search(  # noqa: PLR0913 -- each parameter is an option of the command
         hits = index.search(query, count, method=method.value, filters=wanted)
     if not hits:
         note(f"nothing found in {folder}")
-    rows = (_reranked(options, query, hits) if rerank and hits else _as_found(hits))[:top_k]
+    rows = (_reranked(options, query, hits, first_stage_weight) if rerank and hits else _as_found(hits))[:top_k]
     if as_json:
         print_json_list(rows)
     else:
@@ -79,15 +83,14 @@ def _as_found(hits: Sequence[Hit]) -> list[dict[str, Any]]:
     return [_row(rank, rank, hit, hit.score) for rank, hit in enumerate(hits, start=1)]
 
 
-def _reranked(options: ModelOptions, query: str, hits: Sequence[Hit]) -> list[dict[str, Any]]:
+def _reranked(options: ModelOptions, query: str, hits: Sequence[Hit], weight: float) -> list[dict[str, Any]]:
     from fr_reranker_plugin.cli.scoring import opened_scorer, score_pairs
     from fr_reranker_plugin.scoring.ranking import rank_by_score
 
     with opened_scorer(options) as scorer:
         logits = score_pairs(scorer, [(query, hit.document.text) for hit in hits])
-    return [
-        _row(rank, best.index + 1, hits[best.index], best.score) for rank, best in enumerate(rank_by_score(logits), 1)
-    ]
+    ranked = rank_by_score(logits, first_stage_weight=weight)
+    return [_row(rank, best.index + 1, hits[best.index], best.score) for rank, best in enumerate(ranked, 1)]
 
 
 def _row(rank: int, found_at: int, hit: Hit, score: float) -> dict[str, Any]:

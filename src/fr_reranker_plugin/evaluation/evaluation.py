@@ -14,9 +14,9 @@ from fr_reranker_plugin.evaluation.database import Counted, EvaluationDatabase, 
 from fr_reranker_plugin.evaluation.measures import DEFAULT_MEASURES, check_measures
 from fr_reranker_plugin.evaluation.pools import Protocol, pool_of, reranked
 from fr_reranker_plugin.retrieval.encoding_stream import in_blocks
-from fr_reranker_plugin.scoring.ranking import BLANK_LOGIT
+from fr_reranker_plugin.scoring.ranking import BLANK_LOGIT, blended
 from fr_reranker_plugin.scoring.scorer import Logits, Pair
-from fr_reranker_plugin.scoring.settings import check_whole_number
+from fr_reranker_plugin.scoring.settings import check_first_stage_weight, check_whole_number
 
 _PAIRS_OF_A_BLOCK: Final = 1024
 _QUERIES_READ_AT_ONCE: Final = 256
@@ -32,6 +32,8 @@ class EvaluationSettings:
     :param relevant_from: The lowest grade that counts as relevant.
     :param checkpoint_every: Queries whose logits are kept together: at most so many, twice, are scored again after a
         kill. `None`: about 1,000 pairs.
+    :param first_stage_weight: Measure each model also together with the order of a first stage that ranks, which counts
+        so much; 0: each model alone.
     :param seed: Of the bootstrap.
     :raises SettingsError: If a value is not allowed.
     """
@@ -41,6 +43,7 @@ class EvaluationSettings:
     measures: tuple[str, ...] = DEFAULT_MEASURES
     relevant_from: int = 1
     checkpoint_every: int | None = None
+    first_stage_weight: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,7 +53,14 @@ class EvaluationSettings:
             if value is not None:
                 check_whole_number(name, value)
         check_whole_number("relevant_from", self.relevant_from)
+        if check_first_stage_weight(self.first_stage_weight) and self.protocol == "pool":
+            raise SettingsError("first_stage_weight is for the two-stage protocol: a pool has no order that counts")
         check_measures(self.measures)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """How much the first stage counts, in one row of the report each."""
+        return (0.0, self.first_stage_weight) if self.first_stage_weight else (0.0,)
 
     @property
     def largest_pool(self) -> int | None:
@@ -153,8 +163,13 @@ class Evaluation:
             )
             on_progress(len(block.places))
 
-    def rankings(self, stage: str, model: str | None, size: int | None) -> Iterator[dict[str, list[str]]]:
-        """Yield the rankings of some queries after the other: of the model over its pool, or of the first stage."""
+    def rankings(
+        self, stage: str, model: str | None, size: int | None, weight: float = 0.0
+    ) -> Iterator[dict[str, list[str]]]:
+        """Yield the rankings of some queries after the other: of the model over its pool, or of the first stage.
+
+        :param weight: How much the order of the first stage counts in that of the model.
+        """
         ordered = self.is_ordered(stage)
         for queries in in_blocks(self.collection.queries, _QUERIES_READ_AT_ONCE):
             some: dict[str, list[str]] = {}
@@ -162,13 +177,19 @@ class Evaluation:
                 candidates = self.candidates(stage, query)
                 if model is not None:
                     pool = self._pool(candidates, query, size)
-                    candidates = reranked(candidates, pool, self._database.logits(model, query), ordered=ordered)
+                    logits = self.blended_logits(model, query, pool, weight)
+                    candidates = reranked(candidates, pool, logits, ordered=ordered)
                 some[query] = candidates
             yield some
 
     def logits(self, model: str, query: str) -> dict[str, float]:
         """Give the logits of a query's passages."""
         return self._database.logits(model, query)
+
+    def blended_logits(self, model: str, query: str, pool: list[str], weight: float) -> dict[str, float]:
+        """Give the logits of the passages in a pool, averaged with its order; see `blended`."""
+        known = self._database.logits(model, query)
+        return dict(zip(pool, blended([known[one] for one in pool], weight), strict=True))
 
     def texts(self, passages: list[str]) -> list[str]:
         """Give the texts of passages."""

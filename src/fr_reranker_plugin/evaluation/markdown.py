@@ -67,7 +67,7 @@ def _tables(report: dict[str, Any]) -> Iterator[str]:
 
 def _models_compared(report: dict[str, Any]) -> Iterator[str]:
     rows = [
-        [f"{row['model']}, {row['first_stage']}, {row['pool'] or 'all'} passages",
+        [f"{row['model']}, {row['first_stage']}, {row['pool'] or 'all'} passages{_weight(row)}",
          _change(row["change_from_first_model"]), _counts(row["change_from_first_model"])]
         for row in report["rows"]
         if "change_from_first_model" in row
@@ -80,7 +80,11 @@ def _models_compared(report: dict[str, Any]) -> Iterator[str]:
 def _name(row: dict[str, Any]) -> str:
     if row["model"] is None:
         return f"{row['first_stage']} alone"
-    return f"{row['model']}, " + (f"first {row['pool']} reranked" if row["pool"] else "all reranked")
+    return f"{row['model']}, " + (f"first {row['pool']} reranked" if row["pool"] else "all reranked") + _weight(row)
+
+
+def _weight(row: dict[str, Any]) -> str:
+    return f", {row['first_stage_weight']:g} first stage" if row["first_stage_weight"] else ""
 
 
 def _interval(mean: dict[str, float]) -> str:

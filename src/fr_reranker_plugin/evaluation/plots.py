@@ -56,16 +56,17 @@ def _depths(measured: Measured) -> Figure:
     figure, axes = _figure(measured, "Quality by how many passages are reranked")
     lines = _lines(measured)
     seed = measured.evaluation.settings.seed
-    for number, ((stage, model), colour, marker) in enumerate(zip(lines, cycle(_COLOURS), cycle(_MARKERS))):
-        rows = measured.rows_of(stage, model)
+    for number, ((stage, model, weight), colour, marker) in enumerate(zip(lines, cycle(_COLOURS), cycle(_MARKERS))):
+        rows = measured.rows_of(stage, model, weight)
+        share = f", {weight:g} first stage" if weight else ""
         aside = 1 + _ASIDE * (number - (len(lines) - 1) / 2)  # so that no interval hides another
         places = [aside * _size(measured, row) for row in rows]
         means = [row.mean(measured.main_measure, seed=seed) for row in rows]
         values = [_POINTS * mean.value for mean in means]
         spread = [[_POINTS * (m.value - m.low) for m in means], [_POINTS * (m.high - m.value) for m in means]]
         axes.errorbar(places, values, yerr=spread, color=colour, marker=marker, capsize=2, elinewidth=0.8,
-                      label=f"{stage} + {model}")  # fmt: skip
-        if before := measured.first_stage_row(stage):
+                      label=f"{stage} + {model}{share}")  # fmt: skip
+        if not weight and (before := measured.first_stage_row(stage)):
             alone = _POINTS * before.mean(measured.main_measure, seed=seed).value
             axes.axhline(alone, color=colour, linestyle="--", linewidth=1, label=f"{stage} alone")
     axes.set_xlabel("passages of each question that are reranked")
@@ -175,8 +176,8 @@ def _figure(measured: Measured, title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _lines(measured: Measured) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((row.stage, row.model) for row in measured.rows if row.model is not None))
+def _lines(measured: Measured) -> list[tuple[str, str, float]]:
+    return list(dict.fromkeys((row.stage, row.model, row.weight) for row in measured.rows if row.model is not None))
 
 
 def _size(measured: Measured, row: Row) -> float:

@@ -46,14 +46,14 @@ class Measured:
         """Give the row of a first stage without a reranker; `None` where it does not rank."""
         return next((row for row in self.rows if row.stage == stage and row.model is None), None)
 
-    def rows_of(self, stage: str, model: str | None) -> list[Row]:
-        """Give the rows of a model over a first stage, one a pool."""
-        return [row for row in self.rows if row.stage == stage and row.model == model]
+    def rows_of(self, stage: str, model: str | None, weight: float = 0.0) -> list[Row]:
+        """Give the rows of a model over a first stage that counts so much, one a pool."""
+        return [row for row in self.rows if (row.stage, row.model, row.weight) == (stage, model, weight)]
 
     def row_of_first_model(self, row: Row) -> Row | None:
         """Give the row of the first model for the same candidates; `None` for its own rows."""
         first = next(iter(self.models))
-        same = (other for other in self.rows_of(row.stage, first) if other.pool == row.pool)
+        same = (other for other in self.rows_of(row.stage, first, row.weight) if other.pool == row.pool)
         return None if row.model == first else next(same)
 
     def deepest_rows(self) -> list[Row]:
@@ -108,6 +108,7 @@ def _row(measured: Measured, row: Row) -> dict[str, Any]:
         "first_stage": row.stage,
         "model": row.model,
         "pool": row.pool,
+        "first_stage_weight": row.weight,
         "measures": {name: _rounded(row.mean(name, seed=seed)._asdict()) for name in row.values},
     }
     if row.ceiling is not None:

@@ -28,6 +28,7 @@ class Row:
     """One ranking of all queries: of a first stage (`model` is `None`), or of a model over its first candidates.
 
     :param pool: How many candidates were reranked; `None` is all.
+    :param weight: How much the order of the first stage counted; 0: the model alone.
     :param values: A value by measure and query.
     :param moved: How often a relevant passage was moved from one place to another.
     :param ceiling: The mean share of the relevant passages that are in the pool: no reranker can find more.
@@ -39,6 +40,7 @@ class Row:
     values: Values
     ceiling: float | None = None
     moved: Counter[Moved] = field(default_factory=Counter)
+    weight: float = 0.0
 
     def mean(self, measure: str, *, seed: int) -> Mean:
         """Give the mean of a measure over the queries, with its interval."""
@@ -83,13 +85,15 @@ def measure_all(evaluation: Evaluation, models: Mapping[str, str]) -> Iterator[R
             yield _measured(evaluation, Row(stage, None, None, _no_values(evaluation)), None)
         for model, key in models.items():
             for pool in evaluation.settings.pools:
-                row = Row(stage, model, pool, _no_values(evaluation), ceiling=_ceiling(evaluation, stage, pool))
-                yield _measured(evaluation, row, key)
+                ceiling = _ceiling(evaluation, stage, pool)
+                for weight in evaluation.settings.weights if evaluation.is_ordered(stage) else (0.0,):
+                    row = Row(stage, model, pool, _no_values(evaluation), ceiling=ceiling, weight=weight)
+                    yield _measured(evaluation, row, key)
 
 
 def _measured(evaluation: Evaluation, row: Row, key: str | None) -> Row:
     collection, names = evaluation.collection, list(row.values)
-    for rankings in evaluation.rankings(row.stage, key, row.pool):
+    for rankings in evaluation.rankings(row.stage, key, row.pool, row.weight):
         judged = {query: collection.qrels[query] for query in rankings}
         for measure, values in measure_rankings(rankings, judged, names).items():
             row.values[measure].update(values)

@@ -19,7 +19,7 @@ def write_runs(measured: Measured, folder: Path) -> Iterator[Path]:
     """Write one run for each row, and yield their paths. First stages without an order have none."""
     folder.mkdir(exist_ok=True)
     for row in measured.rows:
-        tag = file_name(" ".join(part for part in (row.stage, row.model, _size(row)) if part))
+        tag = file_name(" ".join(part for part in (row.stage, row.model, _size(row), _weight(row)) if part))
         path = folder / f"{tag}.trec"
         write_trec_run(path, _scored(measured, row), tag=tag)
         yield path
@@ -34,14 +34,21 @@ def file_name(name: str) -> str:
 def _scored(measured: Measured, row: Row) -> Iterator[tuple[str, list[tuple[str, float]]]]:
     evaluation = measured.evaluation
     key = None if row.model is None else measured.models[row.model].key
-    for rankings in evaluation.rankings(row.stage, key, row.pool):
+    for rankings in evaluation.rankings(row.stage, key, row.pool, row.weight):
         for query, passages in rankings.items():
-            known = evaluation.scores(row.stage, query) if key is None else evaluation.logits(key, query)
-            pool = set(passages if key is None else evaluation.pool(row.stage, query, row.pool))
+            pool = passages if key is None else evaluation.pool(row.stage, query, row.pool)
+            if key is None:
+                known = evaluation.scores(row.stage, query)
+            else:
+                known = evaluation.blended_logits(key, query, pool, row.weight)
             scores: list[float] = []
             for passage in passages:
-                scores.append(known[passage] if passage in pool else scores[-1] - _BELOW)
+                scores.append(known[passage] if passage in known else scores[-1] - _BELOW)
             yield query, list(zip(passages, falling_scores(scores), strict=True))
+
+
+def _weight(row: Row) -> str:
+    return f"weight-{row.weight:g}" if row.weight else ""
 
 
 def _size(row: Row) -> str:

@@ -38,6 +38,7 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
 
     :param top_n: How many documents to keep at most; `None` keeps all.
     :param score_threshold: Keep only scores of at least this much, on the reported scale; applied before `top_n`.
+    :param first_stage_weight: How much the order counts in which the documents came, from 0 to below 1; see `blended`.
     :param relevance_score_key: Where in a document's metadata its score goes.
     :param metadata_fields: Metadata to read before the content, such as a title; what is missing is left out.
     :param separator: Stands between the metadata fields and the content.
@@ -49,6 +50,7 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
 
     top_n: int | None = Field(default=3, gt=0, strict=True)
     score_threshold: float | None = Field(default=None, strict=True)
+    first_stage_weight: float = Field(default=0.0, ge=0, lt=1, strict=True)
     relevance_score_key: str = Field(default="relevance_score", min_length=1)
     metadata_fields: list[str] | None = None
     separator: str = "\n"
@@ -166,6 +168,7 @@ class FrenchCrossEncoderReranker(ScoringFields, BaseDocumentCompressor):
             score_threshold=self.score_threshold,
             scale_score=self.scale_score,
             calibration=calibration,
+            first_stage_weight=self.first_stage_weight,
         )
 
     def _rerank_request(self, documents: Sequence[Rerankable], query: str, rules: RankingRules) -> RerankRequest:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Final, Self, TypedDict
 
 from fr_reranker_plugin.errors import ScoringError
 from fr_reranker_plugin.scoring.scorer import Pair
-from fr_reranker_plugin.scoring.settings import check_calibrated_scale, check_threshold, check_whole_number
+from fr_reranker_plugin.scoring.settings import (
+    check_calibrated_scale,
+    check_first_stage_weight,
+    check_threshold,
+    check_whole_number,
+)
 from fr_reranker_plugin.scoring.windows import Span
 
 if TYPE_CHECKING:
@@ -48,7 +54,8 @@ class Ranked:
     """The position of a passage in the list that was given, with what the model said of it.
 
     `score` is `sigmoid(logit)` in 0..1, or the calibrated probability where there is a calibration, or the logit itself
-    where raw scores were asked for. `best_passage` is known where long documents were read in windows.
+    where raw scores were asked for; with a first-stage weight, the same of what `blended` gives. `best_passage` is
+    known where long documents were read in windows.
     """
 
     index: int
@@ -108,6 +115,7 @@ def rank_by_score(
     score_threshold: float | None = None,
     scale_score: bool = True,
     calibration: Calibration | None = None,
+    first_stage_weight: float = 0.0,
 ) -> list[Ranked]:
     """Order the positions of `logits`, best first; equal logits keep their order.
 
@@ -118,18 +126,43 @@ def rank_by_score(
     :param score_threshold: Keep only scores of at least this much, on the reported scale; applied before `top_k`.
     :param scale_score: Report `sigmoid(logit)` rather than the logit.
     :param calibration: Report its probability rather than `sigmoid(logit)`. The order is the same.
-    :raises SettingsError: If `top_k` is below 1, `score_threshold` is not a number, or there is a calibration for raw
-        logits.
+    :param first_stage_weight: How much the order counts in which the passages came; see `blended`.
+    :raises SettingsError: If `top_k` is below 1, `score_threshold` is not a number, the weight is not in 0..1, or there
+        is a calibration for raw logits.
     """
     if top_k is not None:
         check_whole_number("top_k", top_k)
     check_threshold(score_threshold)
     check_calibrated_scale(calibration, scale_score=scale_score)
-    best_first = sorted(range(len(logits)), key=logits.__getitem__, reverse=True)
-    scores = (reported_score(logits[i], scale_score=scale_score, calibration=calibration) for i in best_first)
+    decisive = blended(logits, check_first_stage_weight(first_stage_weight))
+    best_first = sorted(range(len(logits)), key=decisive.__getitem__, reverse=True)
+    scores = (reported_score(decisive[i], scale_score=scale_score, calibration=calibration) for i in best_first)
     ranked = (Ranked(i, score, float(logits[i])) for i, score in zip(best_first, scores, strict=True))
     kept = [r for r in ranked if score_threshold is None or r.score >= score_threshold]
     return kept[:top_k]
+
+
+def blended(logits: Sequence[float], weight: float) -> Sequence[float]:
+    """Average the logits of a list of passages with the order in which they came, the first stage's.
+
+    A first stage and a cross-encoder go wrong on different questions. Scores of first stages are on all kinds of
+    scales, so only the order counts: each place is given minus the logarithm of its rank, brought to the mean and the
+    standard deviation of the logits (a standard-score fusion), so that the result is on the scale of the logits. What a
+    passage gets depends on the others, then.
+
+    :param logits: One per passage, in the order of the first stage; those without text stay at `BLANK_LOGIT`.
+    :param weight: Of the order, in 0..1; 0 gives the logits.
+    """
+    read = [place for place, logit in enumerate(logits) if logit > BLANK_LOGIT]
+    if weight == 0 or len(read) <= 1:
+        return logits
+    orders = [-math.log(rank) for rank in range(1, len(read) + 1)]
+    known = [logits[place] for place in read]
+    mean, middle, stretch = fmean(known), fmean(orders), pstdev(known) / pstdev(orders)
+    mixed = list(logits)
+    for place, order in zip(read, orders, strict=True):
+        mixed[place] = (1 - weight) * logits[place] + weight * (mean + stretch * (order - middle))
+    return mixed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

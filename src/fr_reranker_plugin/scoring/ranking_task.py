@@ -18,7 +18,7 @@ from fr_reranker_plugin.scoring.ranking import (
     rank_by_score,
 )
 from fr_reranker_plugin.scoring.scorer import Pair
-from fr_reranker_plugin.scoring.settings import check_calibrated_scale
+from fr_reranker_plugin.scoring.settings import check_calibrated_scale, check_first_stage_weight
 from fr_reranker_plugin.scoring.windows import BestWindow
 
 
@@ -32,7 +32,8 @@ class RankingRules:
     :param score_threshold: Keep only scores of at least this much, on the reported scale; applied before `top_k`.
     :param scale_score: Report `sigmoid(logit)` rather than the logit.
     :param calibration: Report its probability rather than `sigmoid(logit)`.
-    :raises SettingsError: If there is a calibration for raw logits.
+    :param first_stage_weight: How much the order counts in which the documents came; see `blended`.
+    :raises SettingsError: If there is a calibration for raw logits, or the weight is not in 0..1.
     """
 
     form: TextForm
@@ -42,9 +43,11 @@ class RankingRules:
     score_threshold: float | None
     scale_score: bool
     calibration: Calibration | None = None
+    first_stage_weight: float = 0.0
 
     def __post_init__(self) -> None:
         check_calibrated_scale(self.calibration, scale_score=self.scale_score)
+        check_first_stage_weight(self.first_stage_weight)
 
 
 class RankingTask:
@@ -86,6 +89,7 @@ class RankingTask:
             score_threshold=self._rules.score_threshold,
             scale_score=self._rules.scale_score,
             calibration=self._rules.calibration,
+            first_stage_weight=self._rules.first_stage_weight,
         )
         best: Sequence[BestWindow] | None = getattr(logits, "best", None)
         if best is None:

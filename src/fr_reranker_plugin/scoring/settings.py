@@ -139,6 +139,16 @@ def check_threshold(value: float | None) -> float | None:
     return float(value)
 
 
+def check_first_stage_weight(value: float) -> float:
+    """Give `value` back if it is a number of at least 0 and below 1; at 1 nothing would be left of the reranker.
+
+    :raises SettingsError: Otherwise.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise SettingsError(f"first_stage_weight must be a number from 0 to below 1, got {value!r}")
+    return float(value)
+
+
 def check_calibrated_scale(calibration: object, *, scale_score: bool) -> None:
     """Refuse a calibration where raw logits are asked for: it would have no effect.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-DEFAULT_CACHED_TOKENS: Final = 4_000_000
-"""About 40 MB with their texts: some 40,000 passages of 100 tokens."""
+DEFAULT_CACHE_BYTES: Final = 32 * 2**20
+"""Some 30,000 passages of 100 tokens, with their texts."""
+
+_ENTRY_BYTES: Final = 100  # what an OrderedDict takes for an entry beside its key and value, by tracemalloc
 
 TokenIds = Sequence[int]
 Tokenise = Callable[[list[str]], list[Sequence[int]]]
@@ -18,14 +21,14 @@ Tokenise = Callable[[list[str]], list[Sequence[int]]]
 class TokenCache:
     """The token ids of the texts that were asked for last; any number of threads may ask at once.
 
-    :param max_tokens: How many tokens are kept; each takes 4 bytes, and its text about 5 more.
+    :param max_bytes: How much memory the kept texts and their tokens may take.
     """
 
-    def __init__(self, max_tokens: int = DEFAULT_CACHED_TOKENS) -> None:
-        self._max_tokens = max_tokens
+    def __init__(self, max_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._kept: OrderedDict[str, TokenIds] = OrderedDict()
-        self._tokens = 0
         self._lock = threading.Lock()
+        self.bytes = 0
         self.hits = self.misses = 0
 
     def look_up(
@@ -54,8 +57,11 @@ class TokenCache:
         with self._lock:
             for text, ids in new.items():
                 if text not in self._kept:
-                    self._tokens += len(ids)
+                    self.bytes += _size(text, ids)
                 self._kept[text] = ids
-            while self._tokens > self._max_tokens:
-                _, dropped = self._kept.popitem(last=False)
-                self._tokens -= len(dropped)
+            while self.bytes > self._max_bytes:
+                self.bytes -= _size(*self._kept.popitem(last=False))
+
+
+def _size(text: str, ids: TokenIds) -> int:
+    return sys.getsizeof(text) + sys.getsizeof(ids) + _ENTRY_BYTES

@@ -91,6 +91,7 @@ class Call:
         *,
         top_k: int | None = None,
         raw_scores: bool = False,
+        first_stage_weight: float = 0.0,
     ) -> Ranking:
         """Order texts by their relevance, as every other door of this package does."""
         self._check_count(len(texts))
@@ -101,6 +102,7 @@ class Call:
             top_k=top_k,
             score_threshold=None,
             scale_score=not raw_scores,
+            first_stage_weight=first_stage_weight,
         )
         task = RankingTask(query, (({}, text) for text in texts), rules)
         logits = await self._logits(task.pairs)

@@ -19,6 +19,10 @@ Texts = Annotated[
 ]
 RawScores = Annotated[bool, Field(description="Logits instead of scores from 0 to 1.")]
 
+FirstStageWeight = Annotated[
+    float, Field(ge=0, lt=1, description="How much the order of the first stage counts in that of the answer.")
+]
+
 
 def _without_fraction(value: object) -> object:
     """Give 3 for 3.0, which JSON does not tell apart."""

@@ -14,7 +14,7 @@ from fr_reranker_plugin.retrieval.documents import Hit
 from fr_reranker_plugin.scoring.ranking import BestPassage, Ranked
 from fr_reranker_plugin.serving.bodies import OwnBody, described, read_as
 from fr_reranker_plugin.serving.door import Call, OpenCall
-from fr_reranker_plugin.serving.fields import QUESTION, WHOLE, Query, RawScores
+from fr_reranker_plugin.serving.fields import QUESTION, WHOLE, FirstStageWeight, Query, RawScores
 from fr_reranker_plugin.serving.problems import SCORING_CODES, RefusedError, responses
 
 router = APIRouter(tags=["retrieve"])
@@ -38,6 +38,7 @@ class RetrieveRequest(OwnBody):
         dict[str, JsonValue] | None,
         Field(description="Which documents may be found, in Haystack's form.", examples=[_FILTER_EXAMPLE]),
     ] = None
+    first_stage_weight: FirstStageWeight = 0.0
     rerank: Annotated[bool, Field(description="False: the order of the first stage.")] = True
     raw_scores: RawScores = False
 
@@ -87,7 +88,11 @@ async def retrieve(
         found = [_found(rank, rank, hit, hit.score) for rank, hit in enumerate(hits, start=1)]
         return RetrieveResponse(model=call.model, results=found)
     ranking = await call.rank(
-        body.query, [hit.document.text for hit in hits], top_k=body.top_k, raw_scores=body.raw_scores
+        body.query,
+        [hit.document.text for hit in hits],
+        top_k=body.top_k,
+        raw_scores=body.raw_scores,
+        first_stage_weight=body.first_stage_weight,
     )
     found = [_reranked(rank, one, hits[one.index]) for rank, one in enumerate(ranking.ranked, start=1)]
     return RetrieveResponse(model=call.model, results=found)

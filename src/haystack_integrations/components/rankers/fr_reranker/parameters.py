@@ -67,6 +67,7 @@ class RankerParameters:
         max_windows: int | None = None,
         priority: Priority = "interactive",
         calibration: str | Path | None = None,
+        first_stage_weight: float = 0.0,
     ) -> None:
         """Note and check the parameters; nothing is read or loaded.
 
@@ -108,6 +109,8 @@ class RankerParameters:
         :param priority: `"interactive"` for what someone waits for, `"bulk"` for work that may let the former go first.
         :param calibration: A file that `fr-reranker calibrate` wrote: scores are its probabilities in place of the
             sigmoid, and `score_threshold` is one of them. Read when the model is loaded. Not with `scale_score=False`.
+        :param first_stage_weight: How much the order counts in which the documents come, from 0 to below 1. With 0.5
+            the ranking is the mean of both stages, and a score depends on the other documents; see `blended`.
         :raises SettingsError: If a value is not allowed. It is a `ValueError`.
         :raises TypeError: If `token` is not a `Secret`.
         """
@@ -147,6 +150,7 @@ class RankerParameters:
         self.max_windows = max_windows
         self.priority = priority
         self.calibration = str(calibration) if isinstance(calibration, Path) else calibration
+        self.first_stage_weight = first_stage_weight
         self._kept_calibration = KeptCalibration()
         self._check()
 
@@ -194,6 +198,7 @@ class RankerParameters:
             score_meta_field=self.score_meta_field,
             return_embedding=self.return_embedding,
             calibration=calibration,
+            first_stage_weight=self.first_stage_weight,
         )
 
     def to_dict(self) -> dict[str, Any]:

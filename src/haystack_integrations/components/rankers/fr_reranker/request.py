@@ -11,7 +11,12 @@ from haystack import Document
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.scoring.ranking import Ranked
 from fr_reranker_plugin.scoring.ranking_task import RankingRules, RankingTask
-from fr_reranker_plugin.scoring.settings import check_calibrated_scale, check_threshold, check_whole_number
+from fr_reranker_plugin.scoring.settings import (
+    check_calibrated_scale,
+    check_first_stage_weight,
+    check_threshold,
+    check_whole_number,
+)
 from haystack_integrations.components.rankers.fr_reranker.checks import check_flag, check_text
 
 
@@ -36,6 +41,7 @@ class RankerRules(RankingRules):
         for name in ("scale_score", "deduplicate", "return_embedding"):
             check_flag(name, getattr(self, name))
         check_calibrated_scale(self.calibration, scale_score=self.scale_score)
+        check_first_stage_weight(self.first_stage_weight)
         check_text("score_meta_field", self.score_meta_field, optional=True)
 
     def changed(self, *, top_k: int | None, scale_score: bool | None, score_threshold: float | None) -> Self:
