@@ -1,7 +1,8 @@
 """Watch the memory of the shared scorer under a long mixed load: `python -m benchmarks.stress`.
 
-Three parts: a soak (mixed requests from threads and tasks; resident memory must not grow), a large request (its peak
-memory against a small one's, each in a process of its own), and the scheduler's own cost (no model at all).
+Three parts: a soak (mixed requests from threads and tasks; once the caches are full, resident memory must not grow), a
+large request (its peak memory against a small one's, each in a process of its own), and the scheduler's own cost (no
+model at all).
 
     python -m benchmarks.stress --requests 10000 --output benchmarks/results/stress.json
 """
@@ -34,6 +35,7 @@ from fr_reranker_plugin.scoring.scorer import EncodedPair
 
 WORDS: Final = ("la", "mairie", "de", "Nantes", "ouvre", "ses", "guichets", "chaque", "matin", "pour", "les", "cartes")
 QUESTION: Final = "Où voter dimanche ?"
+_ROUNDS: Final = 20
 PASSAGES: Final = (1, 1, 2, 2, 4, 4, 8, 8, 8, 40)
 
 
@@ -85,21 +87,21 @@ def ask_from_tasks(scorer: SharedScorer, requests: int, seed: int) -> int:
 
 
 def soak(settings: ModelSettings, requests: int) -> dict[str, Any]:
-    """Send mixed requests in rounds and watch the resident memory; the first two tenths are the warm-up."""
-    scorer, rounds, resident, pairs = shared_scorer(settings), 20, [], 0
+    """Send as many mixed requests for a warm-up, then in rounds, and watch the resident memory.
+
+    The warm-up fills the cache of tokens (32 MiB) and meets every size of batch that oneDNN prepares its products for.
+    """
+    scorer = shared_scorer(settings)
+    warming, _ = _rounds(scorer, requests, first=0)
     start = perf_counter()
-    for number in range(rounds):
-        ask = ask_from_tasks if number % 2 else ask_from_threads
-        pairs += ask(scorer, requests // rounds, number)
-        resident.append(round(resident_mib(), 1))
+    resident, pairs = _rounds(scorer, requests, first=_ROUNDS)
     seconds = perf_counter() - start
     snapshot = scorer.snapshot()
     scorer.close()
     if snapshot is None:
         raise RuntimeError("the scorer was closed during the soak")
-    warm = max(resident[2:4])
     return {
-        "requests": requests // rounds * rounds,
+        "requests": requests // _ROUNDS * _ROUNDS,
         "pairs": pairs,
         "seconds": round(seconds, 1),
         "pairs_per_second": round(pairs / seconds, 1),
@@ -107,10 +109,21 @@ def soak(settings: ModelSettings, requests: int) -> dict[str, Any]:
         "shared_pairs": snapshot.shared_pairs,
         "cancelled_pairs": snapshot.cancelled_pairs,
         "waiting_at_the_end": snapshot.waiting_pairs,
+        "resident_mib_in_the_warm_up": warming,
         "resident_mib": resident,
-        "growth_after_warm_up": round(max(resident[-2:]) / warm - 1, 4),
+        "growth": round(max(resident[-2:]) / warming[-1] - 1, 4),
         "limit": 0.02,
     }
+
+
+def _rounds(scorer: SharedScorer, requests: int, *, first: int) -> tuple[list[float], int]:
+    """Send requests in rounds; give the resident memory after each in MiB, and the number of logits."""
+    resident, pairs = [], 0
+    for number in range(first, first + _ROUNDS):
+        ask = ask_from_tasks if number % 2 else ask_from_threads
+        pairs += ask(scorer, requests // _ROUNDS, number)
+        resident.append(round(resident_mib(), 1))
+    return resident, pairs
 
 
 def peak_mib(settings: ModelSettings, candidates: int) -> float:
