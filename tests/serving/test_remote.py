@@ -37,8 +37,8 @@ def local(tiny_model: str):
 
 @pytest.fixture(scope="module")
 def server(tiny_model: str, local):
-    """A server that asks for a key and takes seven texts at a time."""
-    settings = ServerSettings(keys=ApiKeys([KEY]), max_texts=7)
+    """A server that asks for a key and takes five texts at a time."""
+    settings = ServerSettings(keys=ApiKeys([KEY]), max_texts=5)
     with running(SharedScorer(ModelSettings(model=tiny_model)), settings) as server:
         yield server
 
@@ -69,6 +69,11 @@ def test_our_own_server_is_recognised_and_tells_what_it_cut(server, local, remot
     logits = remote(server.url, api_key=KEY).score(PAIRS, timeout=TIMEOUT)
     assert logits.truncated == local.truncated != ()
     assert logits.tokens == local.tokens
+
+
+def test_a_deadline_may_be_never(server, local, remote):
+    logits = remote(server.url, api_key=KEY).score(PAIRS[:1], timeout=float("inf"))
+    assert logits == pytest.approx(local[:1], abs=1e-4)
 
 
 @pytest.mark.parametrize("key", [None, "fausse"])
@@ -142,7 +147,7 @@ def test_bulk_is_told_to_the_server(gated_server, remote):
 def test_a_scorer_that_is_dropped_closes_its_connections(tiny_server):
     scorer = RemoteScorer(tiny_server.url)
     scorer.score(PAIRS[:1], timeout=TIMEOUT)
-    client = scorer._connection._client
+    client = scorer._connection._transport._client
     del scorer
     gc.collect()
     wait_until(lambda: client.is_closed)

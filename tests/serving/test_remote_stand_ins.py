@@ -17,6 +17,7 @@ from fr_reranker_plugin import (
     RemoteScorer,
     RemoteSettings,
     ScoringError,
+    SettingsError,
 )
 from serving.stand_ins import as_cohere, as_jina, as_tei, logit_of, stand_in
 
@@ -130,6 +131,20 @@ def test_a_server_that_is_not_there_is_an_error_with_its_address(remote):
         url = server.url
     with pytest.raises(RemoteError, match=rf"no answer from {url}/info after 2 tries: Connection refused; is the serv"):
         remote(url).score(PAIRS[:1])
+
+
+def test_the_reason_is_the_systems_whatever_stands_between(remote):
+    with stand_in(as_tei) as server:
+        port = server.server.server_address[1]
+        with pytest.raises(RemoteError, match="SSL"):
+            remote(f"https://127.0.0.1:{port}", max_retries=0).warm_up()
+    with pytest.raises(RemoteError, match="after one try: Connection refused"):
+        remote(f"http://localhost:{port}", max_retries=0).warm_up()
+
+
+def test_a_host_that_cannot_be_one_is_refused_as_a_setting(remote):
+    with pytest.raises(SettingsError, match="http://xn--.example/info is no address"):
+        remote("http://xn--.example").warm_up()
 
 
 def test_a_name_that_nobody_has_is_an_error_with_the_reason(remote, monkeypatch):
