@@ -29,6 +29,7 @@ OTHER_THAN_DEFAULT = {
     "embedding_separator": " | ",
     "scale_score": True,  # the default, but raw logits have no calibration; see the test of raw scores
     "score_threshold": 0.25,
+    "first_stage_weight": 0.5,
     "trust_remote_code": False,
     "model_kwargs": {"torch_dtype": "torch.float16"},
     "tokenizer_kwargs": {"model_max_length": 128},
