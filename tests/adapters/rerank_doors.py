@@ -42,10 +42,12 @@ class PlainScorer:
     def rerank_items(self, query, items, **rules):
         return [(position, score) for position, score, _ in self.passages(query, items, **rules)]
 
-    def passages(self, query, items, *, top_k=None, score_threshold=None, scale_score=True):
+    def passages(
+        self, query, items, *, top_k=None, score_threshold=None, scale_score=True, first_stage_weight=0.0
+    ):  # fmt: skip
         rules = RankingRules(
             form=TextForm(), fields=(), deduplicate=False, top_k=top_k, score_threshold=score_threshold,
-            scale_score=scale_score,
+            scale_score=scale_score, first_stage_weight=first_stage_weight,
             calibration=None if self.calibration is None else Calibration.load(self.calibration),
         )  # fmt: skip
         task = RankingTask(query, [({}, text) for text in items], rules)
@@ -66,10 +68,11 @@ class HaystackRun(PlainScorer):
     def items(self, texts):
         return [HaystackDocument(content=text, id=str(position)) for position, text in enumerate(texts)]
 
-    def passages(self, query, items, **rules):
+    def passages(self, query, items, first_stage_weight=0.0, **rules):
         ranker = FrenchCrossEncoderRanker(
-            top_k=None, max_length=self.max_length, calibration=self.calibration, **self.windows, **self.place
-        )
+            top_k=None, max_length=self.max_length, calibration=self.calibration,
+            first_stage_weight=first_stage_weight, **self.windows, **self.place,
+        )  # fmt: skip
         documents = self.run(ranker, query, items, rules)["documents"]
         ranker.close()
         return [(int(document.id), document.score, document.meta.get("best_passage")) for document in documents]

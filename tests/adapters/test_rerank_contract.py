@@ -14,7 +14,7 @@ from sentence_transformers import CrossEncoder as ReferenceCrossEncoder
 from adapters.rerank_doors import DOORS, REMOTE_DOORS
 from checkpoints import SENTENCES
 from fr_reranker_plugin import ModelSettings, SharedScorer, make_pairs, shared_scorer
-from fr_reranker_plugin.scoring.ranking import BLANK_LOGIT
+from fr_reranker_plugin.scoring.ranking import BLANK_LOGIT, rank_by_score
 from serving.conftest import running
 
 QUERY = "Où déposer une plainte après un vol ?"
@@ -132,6 +132,16 @@ def test_a_threshold_keeps_what_equals_it_and_comes_before_top_k(door, scale_sco
     assert door.rerank(QUERY, SENTENCES, score_threshold=third, top_k=2, scale_score=scale_score) == ranked[:2]
     assert door.rerank(QUERY, SENTENCES, score_threshold=third, top_k=5, scale_score=scale_score) == ranked[:3]
     assert door.rerank(QUERY, SENTENCES, score_threshold=ranked[0][1] + 1, scale_score=scale_score) == []
+
+
+def test_the_order_of_the_texts_counts_alike_behind_every_door(door):
+    logits = dict(door.rerank(QUERY, SENTENCES, scale_score=False))
+    in_order = [logits[position] for position in range(len(SENTENCES))]
+    expected = rank_by_score(in_order, scale_score=False, first_stage_weight=0.5)
+    found = door.rerank(QUERY, SENTENCES, scale_score=False, first_stage_weight=0.5)
+    assert [position for position, _ in found] == [ranked.index for ranked in expected]
+    assert [score for _, score in found] == pytest.approx([ranked.score for ranked in expected], abs=1e-4)
+    assert [position for position, _ in found] != [position for position, _ in door.rerank(QUERY, SENTENCES)]
 
 
 def test_a_threshold_that_cannot_be_compared_is_refused(door):
