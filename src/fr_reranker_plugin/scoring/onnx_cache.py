@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 MANIFEST_FILE: Final = "manifest.json"
 CACHE_VARIABLE: Final = "FR_RERANKER_CACHE"
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 """Counts up whenever we export otherwise than before."""
 
 _WHAT_COUNTS: Final = ("config.json", "tokenizer_config.json", "model*.safetensors", "pytorch_model*.bin")

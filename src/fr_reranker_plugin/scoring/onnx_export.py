@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from fr_reranker_plugin.errors import MissingDependencyError, ModelLoadError
+from fr_reranker_plugin.scoring.forward.precision import calibration_pairs
 from fr_reranker_plugin.scoring.loading import load_weights
 from fr_reranker_plugin.scoring.onnx_session import OnnxSession, padded_inputs
+from fr_reranker_plugin.scoring.onnx_smoothing import ENCODERS, smooth_encoder
 from fr_reranker_plugin.scoring.scorer import Pair
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ def export(
     if size > _LARGEST:
         raise ModelLoadError(f"{folder} has {size:,} bytes of weights; an ONNX file holds 2 GiB; use backend='torch'")
     path = into / MODEL_FILE
+    if settings.dtype == "int8":
+        smooth_encoder(model, (_torch_inputs(tokenizer, [pair]) for pair in calibration_pairs()))
     _trace(model, tokenizer, path)
     if settings.dtype == "int8":
         _quantise(path)
@@ -114,19 +118,24 @@ def _trace(model: PreTrainedModel, tokenizer: PairTokenizer, path: Path) -> None
 
 
 def _quantise(path: Path) -> None:
-    """Make the products of the encoder int8, with a scale per output channel; embeddings and head stay float32.
+    """Make products of the encoder int8, with a scale per output channel; all else stays float32.
 
-    Seven bits of weight: on a CPU without VNNI, eight overflow when ONNX Runtime sums them in 16 bits.
+    That is the embeddings, the head, and of each layer the product that narrows what the activation function gave: a
+    few of its input channels are so large that one range for all costs more than the other products together. Seven
+    bits of weight: on a CPU without VNNI, eight overflow when ONNX Runtime sums them in 16 bits.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     model = onnx.load(path)
+    narrowing = {weight.name for weight in model.graph.initializer if weight.dims and weight.dims[0] > weight.dims[-1]}
     encoder = [  # the quantiser makes products of the head's Gemm nodes, and would round those too
         node.name
         for node in model.graph.node
-        if node.op_type == "MatMul" and any(part in node.name for part in ("/encoder/", "/transformer/"))
+        if node.op_type == "MatMul"
+        and any(f"/{part}/" in node.name for part in ENCODERS)
+        and not narrowing.intersection(node.input)
     ]
     add_pre_process_metadata(model)  # says that there is nothing to warn about
     with _untouched_logging():
