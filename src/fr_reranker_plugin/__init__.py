@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         MissingDependencyError,
         ModelLoadError,
         OverloadedError,
+        RemoteError,
         RerankerError,
         ScorerClosedError,
         ScoringError,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from fr_reranker_plugin.scoring.cross_encoder import CrossEncoder
     from fr_reranker_plugin.scoring.long_documents import LongDocumentScorer, WindowSettings
     from fr_reranker_plugin.scoring.ranking import Ranked, make_pairs, rank_by_score
+    from fr_reranker_plugin.scoring.remote.scorer import RemoteScorer
+    from fr_reranker_plugin.scoring.remote.settings import RemoteSettings
     from fr_reranker_plugin.scoring.scorer import Engine, Logits, Pair, Scorer
     from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings
     from fr_reranker_plugin.scoring.shared import SharedScorer, live_scorers, shared_scorer
@@ -83,6 +86,9 @@ _HOME = {
     "OverloadedError": "errors",
     "Pair": "scoring.scorer",
     "Ranked": "scoring.ranking",
+    "RemoteError": "errors",
+    "RemoteScorer": "scoring.remote.scorer",
+    "RemoteSettings": "scoring.remote.settings",
     "RerankerError": "errors",
     "Scorer": "scoring.scorer",
     "ScorerClosedError": "errors",
@@ -136,6 +142,9 @@ __all__ = [
     "OverloadedError",
     "Pair",
     "Ranked",
+    "RemoteError",
+    "RemoteScorer",
+    "RemoteSettings",
     "RerankerError",
     "Scorer",
     "ScorerClosedError",

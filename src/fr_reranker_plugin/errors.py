@@ -13,6 +13,7 @@ RerankerError
 ├── IndexLockedError(RuntimeError)         another process, or another part of this one, writes to the folder
 ├── IndexClosedError(RuntimeError)         the index was used after `close()`
 ├── OverloadedError(RuntimeError)          the queue is full; try again later
+├── RemoteError(RuntimeError)              a server cannot be reached, refuses, or answers what cannot be used
 ├── DeadlineExceededError(TimeoutError)    no answer within the time you gave
 └── ScorerClosedError(RuntimeError)        used after `close()`, or after a fork
 
@@ -72,14 +73,27 @@ class OverloadedError(RerankerError, RuntimeError):
     """Too many pairs or texts are waiting already; try again later.
 
     :param message: What was full.
-    :param waiting: How many pairs or texts were waiting when this request was refused.
+    :param waiting: How many pairs or texts were waiting when this request was refused; `None` if a server refused it,
+        which does not say.
     :param retry_after: Seconds until there should be room for it, estimated from the measured speed.
     """
 
-    def __init__(self, message: str, *, waiting: int, retry_after: float = 1.0) -> None:
+    def __init__(self, message: str, *, waiting: int | None, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.waiting = waiting
         self.retry_after = retry_after
+
+
+class RemoteError(RerankerError, RuntimeError):
+    """A server cannot be reached, refuses what it is asked, or gives an answer that cannot be used.
+
+    :param message: What was expected, what came, what to do.
+    :param status: The HTTP status of its answer; `None` if there was none, or it is not to blame.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class DeadlineExceededError(RerankerError, TimeoutError):

@@ -26,7 +26,7 @@ _open_batchers: Final[weakref.WeakSet[Batcher]] = weakref.WeakSet()
 
 FORKED: Final = (
     "this process was forked from one that had loaded a model; the model's threads live in the parent only. "
-    "Fork before the first use, or start the workers with the 'spawn' method"
+    "Fork before the first use, start the workers with the 'spawn' method, or give them a server to ask (remote_url)"
 )
 
 

@@ -49,7 +49,7 @@ class TeiRank(BaseModel):
 
 
 class TeiInfo(BaseModel):
-    """Which model answers, and within which limits."""
+    """Which model answers, and within which limits; `served_by` tells this server from others of the same shape."""
 
     model_id: str
     model_sha: str | None
@@ -60,6 +60,7 @@ class TeiInfo(BaseModel):
     max_client_batch_size: int = Field(description="Most texts of one request.")
     auto_truncate: bool
     version: str
+    served_by: Literal["fr-reranker"] = "fr-reranker"
 
 
 @router.post(

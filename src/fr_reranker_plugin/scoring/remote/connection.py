@@ -1,0 +1,136 @@
+"""What is asked of one server, and what is known of it; everything here runs in the background loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from fr_reranker_plugin.errors import DeadlineExceededError
+from fr_reranker_plugin.scoring.ranking import check_finite
+from fr_reranker_plugin.scoring.remote.dialects import DIALECTS, Dialect, ServerInfo, server_info
+from fr_reranker_plugin.scoring.remote.requests import Part, encoded, gathered, parts
+from fr_reranker_plugin.scoring.remote.settings import RemoteSettings
+from fr_reranker_plugin.scoring.remote.transport import Terms, Transport
+from fr_reranker_plugin.scoring.scorer import Logits, Pair
+from fr_reranker_plugin.scoring.settings import Priority
+
+logger = logging.getLogger(__name__)
+
+_PARTS_AT_ONCE: Final = 8
+"""Requests of one call that are under way together."""
+
+_NO_SUCH_PATH: Final = frozenset({404, 405, 501})
+_TOO_LATE: Final = 504
+
+
+class Service(NamedTuple):
+    """How a server is asked: its dialect, and how many texts it takes in one request."""
+
+    dialect: Dialect
+    most_texts: int
+
+
+class RemoteConnection:
+    """Open connections to one server, and how it is asked once that is known.
+
+    :param settings: Which server.
+    :raises MissingDependencyError: If httpx is not installed.
+    """
+
+    def __init__(self, settings: RemoteSettings) -> None:
+        self.loop: Final = asyncio.get_running_loop()
+        self._settings = settings
+        self._transport = Transport(settings)
+        self._service: Service | None = None
+        self._asking = asyncio.Lock()
+        self._calls: set[asyncio.Task[object]] = set()
+
+    async def warm_up(self) -> None:
+        """Find out how the server is asked, and thereby whether it is there and ready."""
+        await self._known_service(Terms("interactive", None))
+
+    async def score(self, pairs: Sequence[Pair], *, timeout: float | None, priority: Priority) -> Logits:
+        """Give one logit per pair, in order; see `RemoteScorer.score`."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- a coroutine of a loop runs in a task
+        self._calls.add(task)
+        try:
+            async with asyncio.timeout(timeout):
+                terms = Terms(priority, None if timeout is None else self.loop.time() + timeout)
+                return await self._scored(pairs, terms)
+        except DeadlineExceededError:  # the server's own, which says more
+            raise
+        except TimeoutError:
+            raise DeadlineExceededError(f"no answer within {timeout} s for {len(pairs)} pairs") from None
+        finally:
+            self._calls.discard(task)
+
+    async def aclose(self) -> None:
+        """Close all connections once what is under way is answered."""
+        if self._calls:
+            await asyncio.wait(self._calls)
+        await self._transport.aclose()
+
+    async def _scored(self, pairs: Sequence[Pair], terms: Terms) -> Logits:
+        service, slots = await self._known_service(terms), asyncio.Semaphore(_PARTS_AT_ONCE)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._ask(part, service.dialect, terms, slots))
+                    for part in parts(pairs, service.dialect, service.most_texts)
+                ]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        logits = service.dialect.logits(gathered(len(pairs), [answer for task in tasks for answer in task.result()]))
+        for pair, logit in zip(pairs, logits, strict=True):
+            check_finite(pair, logit)
+        return logits
+
+    async def _ask(
+        self, part: Part, dialect: Dialect, terms: Terms, slots: asyncio.Semaphore
+    ) -> list[tuple[Part, Logits]]:
+        """Ask for one part; a server that finds it too large is asked for its halves."""
+        async with slots:
+            content = encoded(dialect.body(part.pairs, self._settings.model))
+            answer = await self._transport.send("POST", dialect.path, terms, content)
+        if answer.is_too_large and len(part.pairs) > 1:
+            return [one for half in part.halves() for one in await self._ask(half, dialect, terms, slots)]
+        if answer.status == _TOO_LATE:
+            raise DeadlineExceededError(f"{answer.url} gave no answer in time: {answer.reason()}")
+        if not answer.is_success:
+            raise answer.refusal()
+        return [(part, dialect.read(answer.json(), len(part.pairs)))]
+
+    async def _known_service(self, terms: Terms) -> Service:
+        """Give how the server is asked; the first call finds out, and others that come meanwhile wait for it."""
+        async with self._asking:
+            if self._service is None:
+                self._service = await self._found_service(terms)
+            return self._service
+
+    async def _found_service(self, terms: Terms) -> Service:
+        name = self._settings.known_dialect()
+        if name != "auto" and not DIALECTS[name].has_info:
+            return Service(DIALECTS[name], DIALECTS[name].most_texts)
+        info = await self._info(terms)
+        if name == "auto":
+            name = "jina" if info is None else info.dialect
+        dialect = DIALECTS[name]
+        logger.debug("%s is asked in the dialect %r", self._settings.base_url, name)
+        most = None if info is None else info.most_texts
+        return Service(dialect, dialect.most_texts if most is None else most)
+
+    async def _info(self, terms: Terms) -> ServerInfo | None:
+        """Ask the server what it is; `None` if it has no `/info`, or one of another kind."""
+        answer = await self._transport.send("GET", "/info", terms)
+        if answer.status in _NO_SUCH_PATH:
+            return None
+        if not answer.is_success:
+            raise answer.refusal()
+        info = server_info(answer.json())
+        named = self._settings.model
+        if info is not None and None not in (named, info.model) and info.model != named:
+            logger.warning("%s scores with the model %r; %r was named", answer.url, info.model, named)
+        return info
