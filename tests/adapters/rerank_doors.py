@@ -25,6 +25,7 @@ class PlainScorer:
         calibration=None,
     ):  # fmt: skip
         self.model = model
+        self.place = {"model": model}
         self.max_length = max_length
         self.calibration = calibration
         self.windows = {
@@ -67,7 +68,7 @@ class HaystackRun(PlainScorer):
 
     def passages(self, query, items, **rules):
         ranker = FrenchCrossEncoderRanker(
-            model=self.model, top_k=None, max_length=self.max_length, calibration=self.calibration, **self.windows
+            top_k=None, max_length=self.max_length, calibration=self.calibration, **self.windows, **self.place
         )
         documents = self.run(ranker, query, items, rules)["documents"]
         ranker.close()
@@ -92,8 +93,8 @@ class LangChainCompress(PlainScorer):
 
     def passages(self, query, items, top_k=None, **rules):
         reranker = FrenchCrossEncoderReranker(
-            model=self.model, top_n=top_k, max_length=self.max_length, calibration=self.calibration,
-            **self.windows, **rules,
+            top_n=top_k, max_length=self.max_length, calibration=self.calibration,
+            **self.windows, **rules, **self.place,
         )  # fmt: skip
         documents = self.compress(reranker, items, query)
         reranker.close()
@@ -136,7 +137,7 @@ class LangChainRerank(PlainScorer):
 
     def passages(self, query, items, top_k=None, **rules):
         reranker = FrenchCrossEncoderReranker(
-            model=self.model, max_length=self.max_length, calibration=self.calibration, **self.windows, **rules
+            max_length=self.max_length, calibration=self.calibration, **self.windows, **rules, **self.place
         )
         results = self.results(reranker, items, query, top_k)
         reranker.close()
@@ -153,6 +154,25 @@ class LangChainRerankAsync(LangChainRerank):
         return asyncio.run(reranker.arerank(texts, query, top_n=top_k))
 
 
+class RemoteHaystackRunAsync(HaystackRunAsync):
+    """`FrenchCrossEncoderRanker.run_async` with a server that has the model.
+
+    :param url: Of the server.
+    """
+
+    def __init__(self, url):
+        super().__init__("embedded")
+        self.place = {"remote_url": url}
+
+
+class RemoteLangChainCompress(LangChainCompress):
+    """`FrenchCrossEncoderReranker.compress_documents` with a server that has the model."""
+
+    def __init__(self, url):
+        super().__init__("embedded")
+        self.place = {"remote_url": url}
+
+
 DOORS = {
     "Haystack run": HaystackRun,
     "Haystack run_async": HaystackRunAsync,
@@ -164,3 +184,9 @@ DOORS = {
     "LangChain arerank": LangChainRerankAsync,
     "plain scorer": PlainScorer,
 }
+
+REMOTE_DOORS = {
+    "Haystack run_async on a server": RemoteHaystackRunAsync,
+    "LangChain compress_documents on a server": RemoteLangChainCompress,
+}
+"""Doors that are made with the address of a server instead of a model."""

@@ -51,6 +51,9 @@ OTHER_THAN_DEFAULT = {
     "max_windows": 8,
     "priority": "bulk",
     "calibration": "calibration.json",
+    "remote_url": None,  # not with the lengths above; see the test of a server
+    "remote_api_key": Secret.from_env_var("MY_KEY", strict=False),
+    "remote_dialect": "tei",
 }
 
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder as ReferenceCrossEncoder
 
-from adapters.rerank_doors import DOORS
+from adapters.rerank_doors import DOORS, REMOTE_DOORS
 from checkpoints import SENTENCES
-from fr_reranker_plugin import ModelSettings, make_pairs, shared_scorer
+from fr_reranker_plugin import ModelSettings, SharedScorer, make_pairs, shared_scorer
 from fr_reranker_plugin.scoring.ranking import BLANK_LOGIT
+from serving.conftest import running
 
 QUERY = "Où déposer une plainte après un vol ?"
 FROM_THE_REFERENCE = 1e-5
@@ -43,8 +44,17 @@ def warm_model(tiny_model):
     held.close()
 
 
-@pytest.fixture(params=DOORS)
+@pytest.fixture(scope="module")
+def server_url(warm_model):
+    """The address of a server with the tiny model."""
+    with running(SharedScorer(ModelSettings(model=warm_model))) as server:
+        yield server.url
+
+
+@pytest.fixture(params=[*DOORS, *REMOTE_DOORS])
 def door(request, warm_model):
+    if request.param in REMOTE_DOORS:
+        return REMOTE_DOORS[request.param](request.getfixturevalue("server_url"))
     return DOORS[request.param](warm_model)
 
 

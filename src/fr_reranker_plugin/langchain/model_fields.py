@@ -6,17 +6,29 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from pathlib import PurePath
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 from langchain_core.utils import secret_from_env
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.scoring.settings import REFERENCE_MODEL, Backend, BatchSettings, DType, ModelSettings
-from fr_reranker_plugin.scoring.shared_model import SharedModel
 
 _TOKEN_VARIABLES: Final = ["HF_TOKEN", "HUGGINGFACEHUB_API_TOKEN", "HF_API_TOKEN"]
 _opening: Final = threading.Lock()
+
+
+class ModelHandle(Protocol):
+    """A live model, in this process or elsewhere: loaded when it is first used, and let go of."""
+
+    def warm_up(self) -> None:
+        """Make sure that it answers."""
+
+    async def awarm_up(self) -> None:
+        """Make sure that it answers, without blocking the event loop."""
+
+    def close(self) -> None:
+        """Let go of it."""
 
 
 class ModelFields(BaseModel, ABC):
@@ -66,7 +78,7 @@ class ModelFields(BaseModel, ABC):
     further_model_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields of a subclass that choose the model as those above do."""
 
-    _handle: SharedModel[Any] | None = PrivateAttr(default=None)
+    _handle: ModelHandle | None = PrivateAttr(default=None)
 
     @field_validator("model_name", "cache_folder", mode="before")
     @classmethod
@@ -120,10 +132,10 @@ class ModelFields(BaseModel, ABC):
         await asyncio.to_thread(self.close)
 
     @abstractmethod
-    def _new_handle(self) -> SharedModel[Any]:
+    def _new_handle(self) -> ModelHandle:
         """Make the handle on the model that these fields name; loads nothing."""
 
-    def _shared_model(self) -> SharedModel[Any]:
+    def _shared_model(self) -> ModelHandle:
         with _opening:
             if self._handle is None:
                 self._handle = self._new_handle()
@@ -149,6 +161,11 @@ class ModelFields(BaseModel, ABC):
         super().__setattr__(name, value)
         if name in ModelFields.model_fields or name in self.further_model_fields:
             self.close()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # a handle leaves its secret behind when it is pickled; what is unpickled makes one of its own
+        state = super().__getstate__()
+        return {**state, "__pydantic_private__": {**(state["__pydantic_private__"] or {}), "_handle": None}}
 
     def __copy__(self) -> Self:
         return super().__copy__()._cold()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Self, cast
 
-from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
+from langchain_core.utils import secret_from_env
+from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.langchain.model_fields import ModelFields
 from fr_reranker_plugin.scoring.calibration import Calibration
 from fr_reranker_plugin.scoring.kept_calibration import KeptCalibration
 from fr_reranker_plugin.scoring.long_documents import LongDocuments, LongDocumentScorer, window_settings
+from fr_reranker_plugin.scoring.remote.doors import REMOTE_KEY_VARIABLE, remote_settings
+from fr_reranker_plugin.scoring.remote.scorer import RemoteScorer
+from fr_reranker_plugin.scoring.remote.settings import RemoteDialect
 from fr_reranker_plugin.scoring.scorer import Pair, Scorer
 from fr_reranker_plugin.scoring.settings import Priority, check_calibrated_scale
 from fr_reranker_plugin.scoring.shared import SharedScorer
@@ -31,6 +37,11 @@ class ScoringFields(ModelFields):
     :param calibration: A file that `fr-reranker calibrate` wrote: scores are its probabilities in place of the sigmoid.
         Read when the model is loaded, or at the first call. Not with `scale_score=False`.
     :param scale_score: Give scores in 0..1 rather than raw logits.
+    :param remote_url: A server that scores in place of a model of this process, such as `fr-reranker serve`. Which
+        device, length and batches there are is its affair then. `model_name` is what requests for Jina or Cohere name.
+    :param remote_dialect: `"native"`, `"tei"`, `"jina"` or `"cohere"`; `"auto"` finds out.
+    :param remote_api_key: Key for that server; read from `FR_RERANKER_API_KEY` unless given. It is neither shown nor
+        dumped.
     """
 
     scorer: Annotated[Scorer | None, SkipJsonSchema()] = Field(default=None, exclude=True, repr=False)
@@ -41,8 +52,15 @@ class ScoringFields(ModelFields):
     max_windows: int | None = Field(default=None, gt=0, strict=True)
     calibration: str | None = None
     scale_score: bool = True
+    remote_dialect: RemoteDialect = "auto"
+    remote_url: str | None = None
+    remote_api_key: SecretStr | None = Field(
+        default_factory=secret_from_env(REMOTE_KEY_VARIABLE, default=None), exclude=True
+    )
 
-    further_model_fields: ClassVar[frozenset[str]] = frozenset({"scorer"})
+    further_model_fields: ClassVar[frozenset[str]] = frozenset(
+        {"scorer", "remote_url", "remote_dialect", "remote_api_key"}
+    )
 
     _kept_calibration: KeptCalibration = PrivateAttr(default_factory=KeptCalibration)
 
@@ -56,6 +74,20 @@ class ScoringFields(ModelFields):
     def _on_one_scale(cls, value: str | bool | None, info: ValidationInfo) -> str | bool | None:  # noqa: FBT001 -- pydantic passes the field's value
         both = {"calibration": None, "scale_score": True, **info.data, str(info.field_name): value}
         check_calibrated_scale(both["calibration"], scale_score=both["scale_score"])
+        return value
+
+    @field_validator("scorer", "max_length", "long_documents", "remote_dialect", "remote_url")
+    @classmethod
+    def _left_to_the_server(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 -- the value of any of them
+        given = {**info.data, str(info.field_name): value}
+        if given.get("scorer") is not None and given.get("remote_url") is not None:
+            raise SettingsError("scorer and remote_url both say who scores; leave out one of the two")
+        remote_settings(
+            given.get("remote_url"),
+            dialect=given.get("remote_dialect", "auto"),
+            max_length=given.get("max_length"),
+            long_documents=given.get("long_documents", "truncate"),
+        )
         return value
 
     def warm_up(self) -> None:
@@ -73,11 +105,15 @@ class ScoringFields(ModelFields):
         if self.scorer is None:
             await super().awarm_up()
 
-    def _new_handle(self) -> SharedScorer:
-        return SharedScorer(self._model_settings(), self._batch_settings())
+    def _new_handle(self) -> SharedScorer | RemoteScorer:
+        remote = remote_settings(self.remote_url, dialect=self.remote_dialect, model=self.model_name)
+        if remote is None:
+            return SharedScorer(self._model_settings(), self._batch_settings())
+        key = (self.remote_api_key and self.remote_api_key.get_secret_value()) or None
+        return RemoteScorer(replace(remote, api_key=key))
 
     def _scorer(self) -> Scorer:
-        return cast("SharedScorer", self._shared_model()) if self.scorer is None else self.scorer
+        return cast("SharedScorer | RemoteScorer", self._shared_model()) if self.scorer is None else self.scorer
 
     def _calibration(self) -> Calibration | None:
         return self._kept_calibration.read(self.calibration, model=self._known_model())

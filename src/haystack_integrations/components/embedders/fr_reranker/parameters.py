@@ -43,7 +43,7 @@ class EncoderParameters:
         self.model = str(model)
         self.revision = revision
         self.device = checks.checked_device(device)
-        self.token = checks.checked_token(token)
+        self.token = checks.checked_secret("token", token, variable="HF_TOKEN")
         self.dtype = dtype
         self.max_length = max_length
         self.query_prefix = query_prefix

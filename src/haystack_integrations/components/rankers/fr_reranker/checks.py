@@ -50,16 +50,18 @@ def _one_device(device: object) -> ComponentDevice:
     return chosen
 
 
-def checked_token(token: object) -> Secret | None:
-    """Give the token back if it is a `Secret` or `None`.
+def checked_secret(name: str, secret: object, *, variable: str) -> Secret | None:
+    """Give a token or key back if it is a `Secret` or `None`.
+
+    :param variable: The environment variable to name as an example.
 
     :raises TypeError: Otherwise: a plain string would be written into saved pipelines. The message does not show it.
     """
-    if token is not None and not isinstance(token, Secret):
+    if secret is not None and not isinstance(secret, Secret):
         raise TypeError(
-            f"token must be a Secret, such as Secret.from_env_var('HF_TOKEN'), or None; got {type(token).__name__}"
+            f"{name} must be a Secret, such as Secret.from_env_var({variable!r}), or None; got {type(secret).__name__}"
         )
-    return token
+    return secret
 
 
 def dtype_of(dtype: str, model_kwargs: Mapping[str, Any] | None) -> DType:

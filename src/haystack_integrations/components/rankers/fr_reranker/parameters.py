@@ -12,6 +12,8 @@ from fr_reranker_plugin.scoring.calibration import Calibration
 from fr_reranker_plugin.scoring.kept_calibration import KeptCalibration
 from fr_reranker_plugin.scoring.long_documents import LongDocuments, WindowSettings, window_settings
 from fr_reranker_plugin.scoring.ranking import TextForm
+from fr_reranker_plugin.scoring.remote.doors import REMOTE_KEY_VARIABLE, remote_settings
+from fr_reranker_plugin.scoring.remote.settings import RemoteDialect, RemoteSettings
 from fr_reranker_plugin.scoring.settings import (
     REFERENCE_MODEL,
     BatchSettings,
@@ -67,6 +69,9 @@ class RankerParameters:
         max_windows: int | None = None,
         priority: Priority = "interactive",
         calibration: str | Path | None = None,
+        remote_url: str | None = None,
+        remote_api_key: Secret | None = Secret.from_env_var(REMOTE_KEY_VARIABLE, strict=False),  # noqa: B008 -- frozen
+        remote_dialect: RemoteDialect = "auto",
     ) -> None:
         """Note and check the parameters; nothing is read or loaded.
 
@@ -108,14 +113,18 @@ class RankerParameters:
         :param priority: `"interactive"` for what someone waits for, `"bulk"` for work that may let the former go first.
         :param calibration: A file that `fr-reranker calibrate` wrote: scores are its probabilities in place of the
             sigmoid, and `score_threshold` is one of them. Read when the model is loaded. Not with `scale_score=False`.
+        :param remote_url: A server that scores in place of a model of this process, such as `fr-reranker serve`. Which
+            device, length and batches there are is its affair then. `model` is what requests for Jina or Cohere name.
+        :param remote_api_key: Key for that server; read at the first use, never shown or saved.
+        :param remote_dialect: `"native"`, `"tei"`, `"jina"` or `"cohere"`; `"auto"` finds out.
         :raises SettingsError: If a value is not allowed. It is a `ValueError`.
-        :raises TypeError: If `token` is not a `Secret`.
+        :raises TypeError: If `token` or `remote_api_key` is not a `Secret`.
         """
         if not isinstance(model, (str, Path)):
             raise SettingsError(f"model must be a Hub id, a folder or 'embedded', got {model!r}")
         self.model = str(model)
         self.device = checks.checked_device(device)
-        self.token = checks.checked_token(token)
+        self.token = checks.checked_secret("token", token, variable="HF_TOKEN")
         self.top_k = top_k
         self.query_prefix = query_prefix
         self.query_suffix = query_suffix
@@ -147,6 +156,9 @@ class RankerParameters:
         self.max_windows = max_windows
         self.priority = priority
         self.calibration = str(calibration) if isinstance(calibration, Path) else calibration
+        self.remote_url = remote_url
+        self.remote_api_key = checks.checked_secret("remote_api_key", remote_api_key, variable=REMOTE_KEY_VARIABLE)
+        self.remote_dialect = remote_dialect
         self._kept_calibration = KeptCalibration()
         self._check()
 
@@ -167,6 +179,16 @@ class RankerParameters:
         """Give the bounds of one forward pass; those of the queue are the core's."""
         tokens = {} if self.max_batch_tokens is None else {"max_batch_tokens": self.max_batch_tokens}
         return BatchSettings(max_batch_size=self.batch_size, **tokens)
+
+    def remote_settings(self) -> RemoteSettings | None:
+        """Give the server that scores, without its key; `None` if a model of this process does."""
+        return remote_settings(
+            self.remote_url,
+            dialect=self.remote_dialect,
+            model=self.model,
+            max_length=checks.max_length_of(self.max_length, self.tokenizer_kwargs),
+            long_documents=self.long_documents,
+        )
 
     def window_settings(self) -> WindowSettings | None:
         """Give how long documents are read in windows; `None` if they are truncated."""
@@ -223,4 +245,5 @@ class RankerParameters:
         self.ranking_rules()
         check_calibrated_scale(self.calibration, scale_score=self.scale_score)
         self.window_settings()
+        self.remote_settings()
         checks.check_priority(self.priority)

@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from haystack import Document, component, logging
+from haystack.utils import Secret
 
 from fr_reranker_plugin.errors import RerankerError, SettingsError
 from fr_reranker_plugin.scoring.long_documents import LongDocumentScorer
+from fr_reranker_plugin.scoring.remote.scorer import RemoteScorer
 from fr_reranker_plugin.scoring.scorer import Scorer
 from fr_reranker_plugin.scoring.settings import EMBEDDED, REFERENCE_MODEL
 from fr_reranker_plugin.scoring.shared import SharedScorer
@@ -40,7 +42,7 @@ class FrenchCrossEncoderRanker(RankerParameters):
     ```
     """
 
-    _handle: SharedScorer | None = None
+    _handle: SharedScorer | RemoteScorer | None = None
     _told_of_truncation = False
 
     def warm_up(self) -> None:
@@ -128,13 +130,18 @@ class FrenchCrossEncoderRanker(RankerParameters):
             return self._unranked(request, error)
 
     @property
-    def _scorer(self) -> SharedScorer:
-        """The handle on the shared model. The token is read here, at the first use, as Haystack asks."""
+    def _scorer(self) -> SharedScorer | RemoteScorer:
+        """The handle on the model, shared or on a server. Secrets are read here, at the first use, as Haystack asks."""
         with _opening:
             if self._handle is None:
-                token = None if self.token is None else self.token.resolve_value()
-                self._handle = SharedScorer(replace(self.model_settings(), token=token), self.batch_settings())
+                self._handle = self._new_handle()
             return self._handle
+
+    def _new_handle(self) -> SharedScorer | RemoteScorer:
+        remote = self.remote_settings()
+        if remote is not None:
+            return RemoteScorer(replace(remote, api_key=_value_of(self.remote_api_key)))
+        return SharedScorer(replace(self.model_settings(), token=_value_of(self.token)), self.batch_settings())
 
     def _reader(self) -> Scorer:
         """Give the scorer, reading long documents as the parameters say."""
@@ -169,3 +176,7 @@ class FrenchCrossEncoderRanker(RankerParameters):
     def __getstate__(self) -> dict[str, Any]:
         # A copy starts cold, and holds neither the model nor the token in readable form.
         return {name: value for name, value in vars(self).items() if name != "_handle"}
+
+
+def _value_of(secret: Secret | None) -> str | None:
+    return None if secret is None else secret.resolve_value()
