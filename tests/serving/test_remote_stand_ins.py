@@ -286,6 +286,19 @@ scorer.close()
         assert len(server.bodies("/info")) == 2
 
 
+def test_a_script_that_closes_nothing_ends_cleanly():
+    program = f"""
+import asyncio, sys
+from fr_reranker_plugin import RemoteScorer
+first, second = RemoteScorer(sys.argv[1]), RemoteScorer(sys.argv[1])
+print(first.score([("q", "{TEXT}")]) == asyncio.run(second.ascore([("q", "{TEXT}")])))
+"""
+    with stand_in(as_tei) as server:
+        command = [sys.executable, "-c", program, server.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT * 2, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["True"], "")
+
+
 def test_without_httpx_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(MissingDependencyError, match=r"fr-reranker-plugin\[remote\]"):
