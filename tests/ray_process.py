@@ -21,7 +21,7 @@ from fr_reranker_plugin.bulk import BulkSettings, DataSet, by_ray, by_scorer, ra
 from fr_reranker_plugin.scoring.ray_workers import RayCluster
 from fr_reranker_plugin.serving import ray_app
 
-CLIENTS, REQUESTS, BEFORE = 6, 240, 60
+CLIENTS, REQUESTS, BEFORE = 6, 40, 12
 TIMEOUT = 60
 never = threading.Event()
 
@@ -62,7 +62,10 @@ def serve_with_a_killed_replica(model: str, port: int) -> dict:
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(ray_app.app(ray_app.ReplicaArguments(model=model, min_replicas=2, max_replicas=2)))
     url = f"http://127.0.0.1:{port}"
-    bodies = [{"query": f"question {n}", "texts": [f"texte {n} {k}" for k in range(60)]} for n in range(REQUESTS)]
+    bodies = [
+        {"query": f"question {n}", "texts": [f"texte {n} {k} " + "long " * 60 for k in range(60)]}
+        for n in range(REQUESTS)
+    ]
     answered, lock, failures, kill = [], threading.Lock(), [], []
 
     def ask(body: dict) -> list[dict]:
@@ -85,8 +88,9 @@ def serve_with_a_killed_replica(model: str, port: int) -> dict:
     with ThreadPoolExecutor(CLIENTS) as pool:
         answers = [pool.submit(ask, body) for body in bodies]
         wait_until(lambda: len(answered) >= BEFORE)
-        kill.append(monotonic())
         os.kill(replicas[0], signal.SIGKILL)
+        wait_until(lambda: replicas[0] not in processes("ray::ServeReplica"))
+        kill.append(monotonic())
         found = [answer.result(TIMEOUT) for answer in answers]
     after = monotonic()
     wait_until(lambda: len(processes("ray::ServeReplica")) == 2 and replicas[0] not in processes("ray::ServeReplica"))
