@@ -1,3 +1,4 @@
+import math
 import os
 import re
 import subprocess
@@ -55,3 +56,23 @@ def test_the_readme_names_the_command_that_ci_runs():
 
 def test_the_version_has_a_place_in_the_changelog():
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_capacity_table_is_computed_from_the_measured_throughput():
+    cells = re.compile(
+        r"^\| (Intel|AMD)[^|]*\| `(\w+)` \| ([\d.]+) \| ([\d.]+) \| (\d+) \| ([\d.]+) h \|$", re.MULTILINE
+    )
+    rows = cells.findall((ROOT / "docs" / "guides" / "scale.md").read_text())
+    assert len(rows) == 6
+    for machine, dtype, measured, questions, machines, hours in rows:
+        result = "cpu-throughput.md" if machine == "Intel" else "cpu-amd-throughput.md"
+        page = (ROOT / "benchmarks" / "results" / result).read_text()
+        name = {"int8": "ours int8", "bfloat16": "ours bf16", "float32": "ours fp32"}[dtype]
+        bulk, requests = (
+            float(re.search(rf"^## {suite}$.*?^\| {name} \| ([\d.]+) ", page, re.MULTILINE | re.DOTALL)[1])
+            for suite in ("W1", "k20")
+        )
+        assert float(measured) == requests
+        assert float(questions) == pytest.approx(requests * 0.7 / 20, abs=0.005)
+        assert int(machines) == math.ceil(10 * 20 / (requests * 0.7))
+        assert float(hours) == pytest.approx(1e6 / bulk / 3600, abs=0.05)

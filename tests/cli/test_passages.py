@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fr_reranker_plugin import CollectionError
-from fr_reranker_plugin.cli.passages import InputPassage, PassageFormat, format_of, read_passages
+from fr_reranker_plugin.cli.passages import PassageFormat, format_of, read_passages
+from fr_reranker_plugin.collections.written_passages import InputPassage
 
 TEXTS = ["Une carte\u2028d'identité.\x0cPage 2", "L'été 👨‍👩‍👧 à Orléans", "[sic] {une} phrase"]
 

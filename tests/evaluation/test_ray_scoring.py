@@ -6,13 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import small_collections as small
-from fr_reranker_plugin import ModelSettings, SettingsError
-from fr_reranker_plugin.evaluation.ray_scoring import RayCluster, cpus_per_worker, worker_settings
-from fr_reranker_plugin.scoring.loading import resolve_settings
 
 pytest.importorskip("ray")
 
@@ -25,7 +20,8 @@ from fr_reranker_plugin.collections import open_collection
 from fr_reranker_plugin.evaluation.evaluate import Plan, evaluated
 from fr_reranker_plugin.evaluation.evaluation import EvaluationSettings
 from fr_reranker_plugin.evaluation.first_stages import FirstStages
-from fr_reranker_plugin.evaluation.ray_scoring import RayCluster, by_ray
+from fr_reranker_plugin.evaluation.ray_scoring import by_ray
+from fr_reranker_plugin.scoring.ray_workers import RayCluster
 
 model, collection, folder = ModelSettings(model=sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 kill = sys.argv[4] == "kill"
@@ -75,7 +71,8 @@ import ray
 from ray.cluster_utils import Cluster
 from fr_reranker_plugin import ModelSettings
 from fr_reranker_plugin.evaluation.evaluation import Block
-from fr_reranker_plugin.evaluation.ray_scoring import RayCluster, by_ray
+from fr_reranker_plugin.evaluation.ray_scoring import by_ray
+from fr_reranker_plugin.scoring.ray_workers import RayCluster
 
 store = 80 * 2**20
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "object_store_memory": store})
@@ -116,25 +113,3 @@ def _last_line(script: str, *arguments: str) -> str:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.split("\n")[-2]
-
-
-@given(st.lists(st.integers(0, 64), max_size=6), st.integers(1, 40))
-def test_as_many_cpus_as_leave_room_for_every_worker(nodes: list[int], workers: int) -> None:
-    def room(size: int) -> int:
-        return sum(cpus // size for cpus in nodes)
-
-    size = cpus_per_worker(nodes, workers)
-    assert size == 0 or room(size) >= workers
-    assert room(size + 1) < workers
-
-
-def test_a_worker_computes_in_the_dtype_that_its_logits_are_kept_under() -> None:
-    here = ModelSettings(model="embedded")
-    there = worker_settings(here, on_gpus=True)
-    assert (there.device, there.dtype) == ("cuda", resolve_settings(here).dtype)
-    assert worker_settings(here, on_gpus=False).device is None
-
-
-def test_a_cluster_has_workers() -> None:
-    with pytest.raises(SettingsError, match="workers must be >= 1"):
-        RayCluster(workers=0)

@@ -17,6 +17,7 @@ from fr_reranker_plugin.cli.export import export
 from fr_reranker_plugin.cli.index import index
 from fr_reranker_plugin.cli.info import info
 from fr_reranker_plugin.cli.rerank import rerank
+from fr_reranker_plugin.cli.rerank_dataset import rerank_dataset
 from fr_reranker_plugin.cli.score import score
 from fr_reranker_plugin.cli.search import search
 from fr_reranker_plugin.cli.serve import serve
@@ -50,7 +51,9 @@ def _program(
     """
 
 
-for command in (rerank, score, index, search, serve, info, demo, evaluate, calibrate, verify, bench, export):
+for command in (
+    rerank, rerank_dataset, score, index, search, serve, info, demo, evaluate, calibrate, verify, bench, export
+):  # fmt: skip
     app.command()(command)
 
 

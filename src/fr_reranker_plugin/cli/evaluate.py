@@ -113,7 +113,7 @@ def evaluate(  # noqa: PLR0913 -- each parameter is an option of the command
     files into a folder for each collection. Interrupted, the same command goes on where it was.
     """
     from fr_reranker_plugin.cli.evaluate_run import Request, run
-    from fr_reranker_plugin.evaluation.ray_scoring import RayCluster
+    from fr_reranker_plugin.scoring.ray_workers import RayCluster
 
     if (workers or ray_address) and not ray:
         raise SettingsError("--workers and --ray-address say where --ray runs; add --ray")

@@ -24,10 +24,11 @@ from fr_reranker_plugin.evaluation.markdown import as_markdown
 from fr_reranker_plugin.evaluation.measures import CARD_MEASURES, DEFAULT_MEASURES
 from fr_reranker_plugin.evaluation.plots import draw
 from fr_reranker_plugin.evaluation.pools import Protocol
-from fr_reranker_plugin.evaluation.ray_scoring import RayCluster, by_ray
+from fr_reranker_plugin.evaluation.ray_scoring import by_ray
 from fr_reranker_plugin.evaluation.report import as_report
 from fr_reranker_plugin.evaluation.run_files import file_name, write_runs
 from fr_reranker_plugin.retrieval.durable_files import replace_file
+from fr_reranker_plugin.scoring.ray_workers import RayCluster
 from fr_reranker_plugin.scoring.settings import ModelSettings
 
 _ALL: Final = "all"

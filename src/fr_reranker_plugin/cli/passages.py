@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from fr_reranker_plugin.cli.source import STANDARD_INPUT, Source, read_source, readable
-from fr_reranker_plugin.collections import Passage, load_corpus
+from fr_reranker_plugin.collections import load_corpus
+from fr_reranker_plugin.collections.written_passages import EXPECTED_PASSAGE, InputPassage, passage_of
 from fr_reranker_plugin.errors import CollectionError
 
-_TEXT_FIELDS: Final = ("text", "content", "page_content")
-_ID_FIELDS: Final = ("_id", "id")
-_EXPECTED: Final = "a string or an object with 'text', 'content' or 'page_content'"
 _CORPUS_FILE: Final = "corpus.jsonl"
 _LOOKS_LIKE_JSON_LIST: Final = re.compile(r"\[\s*(?:[{\"\]]|null)")
 _LOOKS_LIKE_JSON_LINE: Final = re.compile(r"\{\s*[\"}]")
-
-
-_METADATA_FIELDS: Final = ("metadata", "meta")
-_NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class PassageFormat(StrEnum):
@@ -42,14 +34,6 @@ _BY_SUFFIX: Final = {
     ".json": PassageFormat.JSON,
     ".txt": PassageFormat.TEXT,
 }
-
-
-class InputPassage(NamedTuple):
-    """One passage as the model reads it, its title on a line of its own, its id if it has one, and its metadata."""
-
-    text: str
-    id: str | int | None = None
-    metadata: Mapping[str, Any] = _NO_METADATA
 
 
 def read_passages(argument: str, form: PassageFormat = PassageFormat.AUTO) -> list[InputPassage]:
@@ -99,29 +83,13 @@ def _read_json(source: Source) -> list[InputPassage]:
 
 
 def _read_json_lines(source: Source) -> list[InputPassage]:
-    return [_passage(item, source, number, unit="line") for number, item in source.json_lines(expected=_EXPECTED)]
+    return [
+        _passage(item, source, number, unit="line") for number, item in source.json_lines(expected=EXPECTED_PASSAGE)
+    ]
 
 
 def _passage(item: Any, source: Source, number: int, *, unit: str) -> InputPassage:  # noqa: ANN401 -- JSON is anything
-    if isinstance(item, str):
-        return InputPassage(item)
-    if not isinstance(item, dict):
-        raise source.error(number, _EXPECTED, type(item).__name__, unit=unit)
-    field = next((name for name in _TEXT_FIELDS if name in item), None)
-    if field is None:
-        raise source.error(number, _EXPECTED, f"an object with {', '.join(map(repr, item)) or 'nothing'}", unit=unit)
-    for name in (field, "title"):
-        if not isinstance(item.get(name) or "", str):
-            raise source.error(number, f"a string in {name!r}", type(item[name]).__name__, unit=unit)
-    metadata = next((item[name] for name in _METADATA_FIELDS if item.get(name) is not None), _NO_METADATA)
-    if not isinstance(metadata, Mapping):
-        raise source.error(number, "an object in 'metadata'", type(metadata).__name__, unit=unit)
-    return InputPassage(Passage(item.get("title") or "", item[field] or "").full_text, _identifier(item), metadata)
-
-
-def _identifier(item: Mapping[str, Any]) -> str | int | None:
-    value = next((item[name] for name in _ID_FIELDS if item.get(name) is not None), None)
-    return value if value is None or isinstance(value, (str, int)) else str(value)
+    return passage_of(item, lambda expected, found: source.error(number, expected, found, unit=unit))
 
 
 def _line(source: Source, number: int) -> str:

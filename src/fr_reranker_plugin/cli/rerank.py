@@ -11,8 +11,9 @@ from fr_reranker_plugin.cli.calibration import CalibrationOption, read_calibrati
 from fr_reranker_plugin.cli.first_stage_weight import FirstStageWeightOption
 from fr_reranker_plugin.cli.long_documents import LongDocumentsOption, LongPassages, WindowOverlapOption, reading
 from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
-from fr_reranker_plugin.cli.passages import InputPassage, PassageFormat, read_passages
+from fr_reranker_plugin.cli.passages import PassageFormat, read_passages
 from fr_reranker_plugin.cli.printing import note, one_line, print_json_list, results
+from fr_reranker_plugin.collections.written_passages import InputPassage
 from fr_reranker_plugin.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Literal
@@ -23,16 +24,23 @@ class Readiness:
         self.state: State = "loading"
         self.failure: Exception | None = None
         self.on_failure: Callable[[], None] | None = None
+        self._settled = asyncio.Event()
+
+    async def settled(self) -> None:
+        """Wait until the model is loaded, or cannot be."""
+        await self._settled.wait()
 
     def ready(self) -> None:
         """Note that the model is loaded and has answered once."""
         if self.state == "loading":
             self.state = "ready"
             logger.info("ready")
+        self._settled.set()
 
     def fail(self, error: Exception) -> None:
         """Note that the model cannot be loaded."""
         self.state, self.failure = "failed", error
+        self._settled.set()
         logger.error("the model or the index cannot be loaded: %s", error)
         if self.on_failure is not None:
             self.on_failure()

@@ -1,0 +1,52 @@
+"""Who scores the rows of a data set: a scorer of this process, or the workers of a cluster."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from fr_reranker_plugin.errors import ScoringError
+from fr_reranker_plugin.scoring.ray_workers import RayCluster, score_on_ray
+from fr_reranker_plugin.scoring.row_scoring import score_rows
+from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer
+from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings
+
+if TYPE_CHECKING:
+    from fr_reranker_plugin.bulk.parts import Part
+
+Block = tuple["Part", Sequence[Sequence[Pair]]]
+ScoredBlock = tuple["Part", list[Logits | ScoringError]]
+
+ScoreRows = Callable[[Iterable[Block]], Iterator[ScoredBlock]]
+"""Scores the rows of parts, and gives the parts back in any order with what `score_rows` gives for their rows."""
+
+
+def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreRows:
+    """Score by a scorer of this process, several parts at a time, so that it never waits for the next one.
+
+    :param in_flight: Parts that are under way together.
+    """
+
+    def score(blocks: Iterable[Block]) -> Iterator[ScoredBlock]:
+        with ThreadPoolExecutor(in_flight) as pool:
+            waiting: deque[tuple[Part, Future[Any]]] = deque()
+            for part, rows in blocks:
+                waiting.append((part, pool.submit(score_rows, scorer, rows)))
+                if len(waiting) >= in_flight:
+                    first, scored = waiting.popleft()
+                    yield first, scored.result()
+            for first, scored in waiting:
+                yield first, scored.result()
+
+    return score
+
+
+def by_ray(model: ModelSettings, batch: BatchSettings | None, cluster: RayCluster) -> ScoreRows:
+    """Score on the workers of a cluster; see `score_on_ray`."""
+
+    def score(blocks: Iterable[Block]) -> Iterator[ScoredBlock]:
+        return score_on_ray(blocks, model, batch, cluster)
+
+    return score
