@@ -20,6 +20,9 @@ def run(*command, cwd):
     return result.stdout
 
 
+PAGE = sorted(path.name for path in (ROOT / "src/fr_reranker_plugin/serving/page").iterdir())
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
@@ -53,6 +56,7 @@ def test_the_wheel_is_small_enough_and_holds_what_it_should(wheel):
         "fr_reranker_plugin/models/cross_encoder/model.safetensors",
         "fr_reranker_plugin/sample_collection/corpus.jsonl",
         "fr_reranker_plugin/evaluation/published_figures.json",
+        *(f"fr_reranker_plugin/serving/page/{name}" for name in PAGE),
         *(f"{leaf}/{name}" for leaf in leaves for name in ("__init__.py", "py.typed")),
     } <= names
     assert {name.rpartition("/")[0] for name in names if name.endswith("/__init__.py")} >= set(leaves)

@@ -13,6 +13,7 @@ import pytest
         (["--request-timeout", "0"], "request_timeout must be a number of seconds above 0, got 0.0"),
         (["--grace-period", "nan"], "grace_period must be a number of seconds above 0, got nan"),
         (["--dtype", "int3"], "dtype must be one of"),
+        (["--sample", "--index", "absent"], "give an index or the sample collection, not both"),
     ],
 )
 def test_wrong_options_give_one_reason_and_code_2(argv, reason, run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -142,3 +144,21 @@ def test_float16_on_a_gpu_stays_within_a_hundredth_of_float32(tiny_model):
     pairs = [("Où voter ?", "À la mairie. " * n) for n in (1, 40, 3, 150, 9)]
     on_cpu, on_gpu = (CrossEncoder.load(ModelSettings(model=tiny_model, device=device)) for device in ("cpu", "cuda"))
     assert on_gpu.launch(on_gpu.encode(pairs))() == pytest.approx(on_cpu.launch(on_cpu.encode(pairs))(), abs=1e-2)
+
+
+WHILE_TRANSFORMERS_IS_IMPORTED = """
+import importlib, sys, threading
+from fr_reranker_plugin import CrossEncoder, ModelSettings
+
+other = threading.Thread(target=importlib.import_module, args=["transformers"])
+other.start()
+while other.is_alive() and "transformers" not in sys.modules:
+    pass
+CrossEncoder.load(ModelSettings(model=sys.argv[1]))
+"""
+
+
+def test_a_model_is_loaded_while_another_thread_imports_transformers(tiny_model):
+    command = [sys.executable, "-c", WHILE_TRANSFORMERS_IS_IMPORTED, tiny_model]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

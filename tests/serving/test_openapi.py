@@ -41,6 +41,7 @@ OPERATIONS = [
     ("POST", "/v2/rerank"),
     ("POST", "/score"),
     ("POST", "/retrieve"),
+    ("GET", "/index"),
     ("GET", "/info"),
     ("GET", "/health"),
     ("GET", "/ready"),

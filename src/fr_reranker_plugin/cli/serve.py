@@ -19,7 +19,8 @@ def serve(  # noqa: PLR0913 -- each parameter is an option of the command
     *,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
-    index: Annotated[Path | None, typer.Option(help="The folder of an index, for /retrieve.")] = None,
+    index: Annotated[Path | None, typer.Option(help="The folder of an index, for /retrieve and the page at /.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Search the sample collection instead of an index.")] = False,
     keys_file: Annotated[Path | None, typer.Option(help="API keys, one a line.")] = None,
     max_texts: Annotated[int, typer.Option(min=1, help="Most texts of one request.")] = 1000,
     max_body_mib: Annotated[int, typer.Option(min=1, help="Longest body of one request, in MiB.")] = 4,
@@ -55,7 +56,7 @@ def serve(  # noqa: PLR0913 -- each parameter is an option of the command
     silence_libraries()
     log_as_json()
     batch = replace(options.batch_settings(), max_waiting_pairs=max_waiting_pairs)
-    app = create_app(SharedScorer(options.model_settings(), batch), settings, index=index)
+    app = create_app(SharedScorer(options.model_settings(), batch), settings, index=index, sample=sample)
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         note(f"everyone who reaches {host} may ask; give keys with --keys-file or FR_RERANKER_API_KEYS")
     try:

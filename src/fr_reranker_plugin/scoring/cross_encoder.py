@@ -69,11 +69,11 @@ class CrossEncoder:
             weights, or does not compute here what transformers computes with it. The message says which and what to do.
         :raises SettingsError: If the device or dtype cannot be used here.
         """
-        from transformers import AutoModelForSequenceClassification
-
         settings = resolve_settings(settings)
         folder = find_checkpoint(settings)
         config = load_config(folder)
+        from transformers import AutoModelForSequenceClassification  # not sooner: see `load_config`
+
         check_architecture(config, folder)
         tokenizer = PairTokenizer.load(folder, config, max_length=settings.max_length)
         weights = replace(settings, dtype="float32") if settings.device == "cpu" else settings

@@ -81,6 +81,7 @@ def load_config(folder: Path) -> PretrainedConfig:
 
     :raises ModelLoadError: If it is not a configuration that transformers knows.
     """
+    import transformers  # noqa: F401 -- it replaces itself when it is imported; who waited for that looks again below
     from transformers import AutoConfig
 
     try:

@@ -14,11 +14,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from fr_reranker_plugin.errors import RerankerError
+from fr_reranker_plugin.errors import RerankerError, SettingsError
 from fr_reranker_plugin.scoring.shared import SharedScorer
-from fr_reranker_plugin.serving import operations, pairs, rerank_v1, rerank_v2, retrieve, tei
+from fr_reranker_plugin.serving import front_page, operations, pairs, rerank_v1, rerank_v2, retrieve, searched, tei
 from fr_reranker_plugin.serving.door import Door
-from fr_reranker_plugin.serving.first_stage import FirstStage
+from fr_reranker_plugin.serving.first_stage import FirstStage, SampleFirstStage
 from fr_reranker_plugin.serving.gate import Gate
 from fr_reranker_plugin.serving.logs import with_fields
 from fr_reranker_plugin.serving.metrics import ServerMetrics
@@ -31,23 +31,31 @@ from fr_reranker_plugin.serving.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 _ROUTERS: Final = (tei.router, rerank_v1.router, rerank_v2.router, pairs.router, operations.router)
+_INDEX_ROUTERS: Final = (retrieve.router, searched.router, front_page.router)
 _PROBE: Final = [("Où déclarer une naissance ?", "La déclaration se fait à la mairie, dans les cinq jours.")]
 
 
 def create_app(
-    scorer: SharedScorer, settings: ServerSettings | None = None, *, index: Path | str | None = None
+    scorer: SharedScorer,
+    settings: ServerSettings | None = None,
+    *,
+    index: Path | str | None = None,
+    sample: bool = False,
 ) -> FastAPI:
     """Make the application that answers for a scorer.
 
     The model is loaded when the application starts; until then `/ready` says 503 and `/health` answers.
 
     :param scorer: A handle of the application's own: it is closed when the application ends.
-    :param index: The folder of an index for `/retrieve`. `None`: there is no such endpoint.
+    :param index: The folder of an index for `/retrieve`, and for the page at `/`. `None`: there are none.
+    :param sample: Search the sample collection instead.
+    :raises SettingsError: If both are asked for.
     """
+    first_stage = _first_stage(index, sample=sample)
     door = Door(
         scorer=scorer,
         settings=settings or ServerSettings(),
-        first_stage=None if index is None else FirstStage(index),
+        first_stage=first_stage,
         metrics=ServerMetrics(scorer),
         readiness=Readiness(),
     )
@@ -60,12 +68,20 @@ def create_app(
         lifespan=_lifespan,
     )
     app.state.door = door
-    for router in _ROUTERS if index is None else (*_ROUTERS, retrieve.router):
+    for router in _ROUTERS if first_stage is None else (*_ROUTERS, *_INDEX_ROUTERS):
         app.include_router(router)
     _answer_errors(app)
     describe(app, with_keys=bool(door.settings.keys))
-    app.add_middleware(Gate, door=door, paths=frozenset(app.openapi()["paths"]) | {"/openapi.json"})
+    app.add_middleware(Gate, door=door, paths=frozenset(app.openapi()["paths"]) | {"/openapi.json"} | front_page.PATHS)
     return app
+
+
+def _first_stage(index: Path | str | None, *, sample: bool) -> FirstStage | None:
+    if sample and index is not None:
+        raise SettingsError(f"give an index or the sample collection, not both (index is {str(index)!r})")
+    if sample:
+        return SampleFirstStage()
+    return None if index is None else FirstStage(index)
 
 
 @asynccontextmanager

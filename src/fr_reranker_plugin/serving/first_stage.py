@@ -1,27 +1,42 @@
-"""Finding candidates in an index folder, beside whoever writes to it."""
+"""Finding candidates in an index: a folder beside whoever writes to it, or the sample collection in memory."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from fr_reranker_plugin.errors import IndexFolderError
+from fr_reranker_plugin.collections import load_collection, sample_folder
+from fr_reranker_plugin.errors import IndexClosedError, IndexFolderError
 from fr_reranker_plugin.retrieval.index_threads import in_index_thread
 
 if TYPE_CHECKING:
     from fr_reranker_plugin.retrieval.document_index import DocumentIndex, SearchMethod
     from fr_reranker_plugin.retrieval.documents import Hit
+    from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder
 
 logger = logging.getLogger(__name__)
+
+_ENCODED_AT_ONCE: Final = 32
+
+
+class Searched(NamedTuple):
+    """How many documents there are, and the model that encoded them."""
+
+    documents: int
+    encoder: str
 
 
 class FirstStage:
     """The documents of an index folder, read-only; what its writer saves is found from then on.
 
     :param folder: Where the index is.
+    :ivar questions: Questions to try, where they are known.
     """
+
+    questions: Sequence[str] = ()
 
     def __init__(self, folder: Path | str) -> None:
         self._folder = folder
@@ -33,7 +48,7 @@ class FirstStage:
         :raises IndexFolderError: If there is no index, or it is damaged.
         :raises ModelLoadError: If the encoder cannot be loaded.
         """
-        await in_index_thread(self._open)
+        await in_index_thread(self._warm_up)
 
     async def search(
         self, question: str, k: int, *, method: SearchMethod, filters: Mapping[str, Any] | None
@@ -46,6 +61,15 @@ class FirstStage:
 
         return await in_index_thread(find, self._opened())
 
+    async def searched(self) -> Searched:
+        """Tell what is searched."""
+
+        def look(index: DocumentIndex) -> Searched:
+            _follow(index)
+            return Searched(len(index), index.encoder.identity.model)
+
+        return await in_index_thread(look, self._opened())
+
     def close(self) -> None:
         """Give up files and memory."""
         if self._index is not None:
@@ -55,12 +79,51 @@ class FirstStage:
         assert self._index is not None, "readiness is checked before"  # noqa: S101 -- ours to keep
         return self._index
 
-    def _open(self) -> None:
-        from fr_reranker_plugin.retrieval.document_index import DocumentIndex
-
-        index = DocumentIndex.open(self._folder, read_only=True)
+    def _warm_up(self) -> None:
+        index = self._open()
         index.search("Où déclarer une naissance ?", 1)
         self._index = index
+
+    def _open(self) -> DocumentIndex:
+        from fr_reranker_plugin.retrieval.document_index import DocumentIndex
+
+        return DocumentIndex.open(self._folder, read_only=True)
+
+
+class SampleFirstStage(FirstStage):
+    """The passages of the sample collection, encoded by the embedded bi-encoder when the server starts.
+
+    :raises CollectionError: If this installation has no sample collection.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(sample_folder())
+        self._collection = load_collection(self._folder)
+        self._encoder: SharedEncoder | None = None
+        self._is_closed = False
+        self.questions = tuple(self._collection.queries.values())
+
+    def close(self) -> None:
+        """Give up memory, and stop encoding."""
+        self._is_closed = True
+        super().close()
+        if self._encoder is not None:
+            self._encoder.close()
+
+    def _open(self) -> DocumentIndex:
+        from fr_reranker_plugin.retrieval.document_index import DocumentIndex
+        from fr_reranker_plugin.retrieval.documents import StoredDocument
+        from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder
+        from fr_reranker_plugin.scoring.settings import EMBEDDED, ModelSettings
+
+        self._encoder = SharedEncoder(ModelSettings(model=EMBEDDED))
+        index = DocumentIndex.create(None, self._encoder)
+        passages = iter(self._collection.corpus.items())
+        while some := list(islice(passages, _ENCODED_AT_ONCE)):
+            if self._is_closed:
+                raise IndexClosedError("the server was told to stop while the sample collection was being encoded")
+            index.add([StoredDocument(name, one.full_text, {"title": one.title}) for name, one in some])
+        return index
 
 
 def _follow(index: DocumentIndex) -> None:

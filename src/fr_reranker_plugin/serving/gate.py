@@ -12,6 +12,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fr_reranker_plugin.serving.front_page import PATHS as PAGE_PATHS
 from fr_reranker_plugin.serving.logs import with_fields
 from fr_reranker_plugin.serving.notes import RequestNotes, notes_of
 from fr_reranker_plugin.serving.problems import CLIENT_CLOSED, INTERNAL, KINDS, RefusedError, response_of
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OPEN_PATHS: Final = frozenset({"/health", "/ready"})
-"""What needs no key: whoever watches the process has none."""
+OPEN_PATHS: Final = frozenset({"/health", "/ready"}) | PAGE_PATHS
+"""What needs no key: whoever watches the process has none, and the page asks for it."""
 
 _OTHER: Final = "other"
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")

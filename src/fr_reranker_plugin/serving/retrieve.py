@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends
@@ -65,11 +66,19 @@ class Found(BaseModel):
     best_passage: Passage | None = Field(default=None, description="Where long documents are read in windows.")
 
 
+class Seconds(BaseModel):
+    """How long each stage took, waiting for its turn included."""
+
+    first_stage: float = Field(ge=0)
+    reranking: float | None = Field(default=None, ge=0, description="Where there was reranking.")
+
+
 class RetrieveResponse(BaseModel):
     """Documents, best first."""
 
     model: str
     results: list[Found]
+    seconds: Seconds
 
 
 @router.post(
@@ -83,10 +92,12 @@ async def retrieve(
 ) -> RetrieveResponse:
     """Find documents by meaning, by words or by both, and put the most relevant first."""
     count = max(body.candidates, body.top_k) if body.rerank else body.top_k
+    started = perf_counter()
     hits = await _find(call, body, count)
+    hits_at = perf_counter()
     if not body.rerank:
         found = [_found(rank, rank, hit, hit.score) for rank, hit in enumerate(hits, start=1)]
-        return RetrieveResponse(model=call.model, results=found)
+        return RetrieveResponse(model=call.model, results=found, seconds=Seconds(first_stage=hits_at - started))
     ranking = await call.rank(
         body.query,
         [hit.document.text for hit in hits],
@@ -95,13 +106,14 @@ async def retrieve(
         first_stage_weight=body.first_stage_weight,
     )
     found = [_reranked(rank, one, hits[one.index]) for rank, one in enumerate(ranking.ranked, start=1)]
-    return RetrieveResponse(model=call.model, results=found)
+    seconds = Seconds(first_stage=hits_at - started, reranking=perf_counter() - hits_at)
+    return RetrieveResponse(model=call.model, results=found, seconds=seconds)
 
 
 async def _find(call: Call, body: RetrieveRequest, count: int) -> list[Hit]:
     first_stage = call.door.first_stage
     if first_stage is None:
-        raise RefusedError("not_found", "this server has no index; start it with --index FOLDER")
+        raise RefusedError("not_found", "this server has no index; start it with --index FOLDER or --sample")
     try:
         async with asyncio.timeout(call.seconds_left()):
             return await first_stage.search(body.query, count, method=body.method, filters=body.filters)

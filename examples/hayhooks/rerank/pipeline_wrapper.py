@@ -1,4 +1,8 @@
-"""Serve the ranker with Hayhooks: `hayhooks pipeline deploy-files --name rerank examples/hayhooks`."""
+"""Rank passages of the caller's own, over REST and as a tool for agents (MCP).
+
+hayhooks run --pipelines-dir examples/hayhooks          # REST: POST /rerank/run
+hayhooks mcp run --pipelines-dir examples/hayhooks      # MCP: http://localhost:1417/mcp, tool `rerank`
+"""
 
 from typing import Any
 
@@ -18,7 +22,7 @@ class PipelineWrapper(BasePipelineWrapper):
 
     async def run_api_async(
         self, query: str, passages: list[str | dict[str, Any]], top_k: int = 10
-    ) -> list[dict[str, Any]]:
+    ) -> dict[str, list[dict[str, Any]]]:
         """Rank French passages by how well they answer a question.
 
         :param query: The question, in French.
@@ -28,4 +32,5 @@ class PipelineWrapper(BasePipelineWrapper):
         documents = [{"content": passage} if isinstance(passage, str) else passage for passage in passages]
         inputs = {"query": query, "documents": documents, "top_k": top_k}
         answer = await self.pipeline.run_async({"ranker": inputs})
-        return [document.to_dict() for document in answer["ranker"]["documents"]]
+        # a dictionary: Hayhooks gives MCP clients anything else as Python would print it
+        return {"documents": [document.to_dict() for document in answer["ranker"]["documents"]]}

@@ -1,0 +1,107 @@
+"""The page at `/` and what it rests on, over HTTP."""
+
+import re
+
+import pytest
+
+from fr_reranker_plugin import DocumentIndex, ModelSettings, SettingsError, SharedEncoder, SharedScorer, StoredDocument
+from fr_reranker_plugin.errors import IndexClosedError
+from fr_reranker_plugin.serving import ApiKeys, ServerSettings, create_app
+from fr_reranker_plugin.serving.first_stage import SampleFirstStage
+from fr_reranker_plugin.serving.front_page import PATHS
+from serving.conftest import running
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("index") / "folder"
+    encoder = SharedEncoder(ModelSettings(model="embedded"))
+    with DocumentIndex.create(folder, encoder) as index:
+        index.add([StoredDocument("a", "Le parc ferme."), StoredDocument("b", "La mairie ouvre.")])
+        index.save()
+    encoder.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder, tiny_model: str):
+    settings = ServerSettings(keys=ApiKeys(["une-clef"]))
+    with running(SharedScorer(ModelSettings(model=tiny_model)), settings, index=folder) as server:
+        yield server
+
+
+WITH_KEY = {"Authorization": "Bearer une-clef"}
+
+
+@pytest.mark.parametrize("path", sorted(PATHS))
+def test_the_page_is_served_without_a_key_under_a_strict_policy(path, server):
+    answer = server.get(path)
+    assert answer.status_code == 200
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "*" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_page_names_nothing_outside_the_server(server):
+    for path in PATHS - {"/page/icon.svg"}:
+        text = server.get(path).text.replace("http://www.w3.org/2000/svg", "")
+        assert "//" not in re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE), path
+        assert "innerHTML" not in text, path
+    parts = re.findall(r'(?:src|href)="([^"#]+)"', server.get("/").text)
+    assert {f"/{part}" for part in parts} <= PATHS, "relative, so that a proxy may put the page below a path"
+    assert parts
+
+
+def test_without_an_index_there_is_no_page(tiny_server):
+    assert {tiny_server.get(path).status_code for path in [*PATHS, "/index"]} == {404}
+
+
+def test_what_is_searched_is_told_to_those_who_may_search(server, tiny_model):
+    assert server.get("/index").status_code == 401
+    assert server.get("/index", headers=WITH_KEY).json() == {
+        "documents": 2,
+        "encoder": "embedded",
+        "model": tiny_model,
+        "long_documents": "truncate",
+        "questions": [],
+    }
+
+
+def test_retrieve_tells_how_long_each_stage_took(server):
+    body = {"query": "Quand ferme le parc ?"}
+    both = server.post("/retrieve", body, headers=WITH_KEY).json()["seconds"]
+    assert set(both) == {"first_stage", "reranking"}
+    assert all(value > 0 for value in both.values())
+    first = server.post("/retrieve", {**body, "rerank": False}, headers=WITH_KEY).json()["seconds"]
+    assert set(first) == {"first_stage"}
+
+
+def test_an_index_and_the_sample_collection_are_not_searched_together(folder, tiny_model):
+    with pytest.raises(SettingsError, match="not both"):
+        create_app(SharedScorer(ModelSettings(model=tiny_model)), index=folder, sample=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_the_sample_collection_is_searched_from_memory(tiny_model):
+    app = create_app(SharedScorer(ModelSettings(model=tiny_model)), sample=True)
+    assert {"/index", "/retrieve"} <= set(app.openapi()["paths"])
+    first_stage = app.state.door.first_stage
+    await first_stage.warm_up()
+    assert await first_stage.searched() == (327, "embedded")
+    assert len(first_stage.questions) == 67
+    [hit, *_] = await first_stage.search("Où déclarer une naissance ?", 3, method="hybrid", filters=None)
+    title, _, text = hit.document.text.partition("\n")
+    assert hit.document.metadata == {"title": title}
+    assert "naissance" in text
+    first_stage.close()
+
+
+async def test_a_server_that_is_told_to_stop_does_not_encode_the_sample_to_its_end():
+    first_stage = SampleFirstStage()
+    first_stage.close()
+    with pytest.raises(IndexClosedError, match="told to stop"):
+        await first_stage.warm_up()
+    first_stage.close()
