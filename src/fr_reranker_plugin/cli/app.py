@@ -20,6 +20,7 @@ from fr_reranker_plugin.cli.rerank import rerank
 from fr_reranker_plugin.cli.score import score
 from fr_reranker_plugin.cli.search import search
 from fr_reranker_plugin.cli.serve import serve
+from fr_reranker_plugin.cli.train_data import train_data
 from fr_reranker_plugin.cli.verify import verify
 
 app = typer.Typer(
@@ -52,6 +53,7 @@ def _program(
 
 for command in (rerank, score, index, search, serve, info, demo, evaluate, calibrate, verify, bench, export):
     app.command()(command)
+app.add_typer(train_data)
 
 
 def run(argv: Sequence[str] | None) -> int:
