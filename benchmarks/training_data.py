@@ -104,16 +104,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--passages", type=int, default=8_841_823)
     parser.add_argument("--scored", type=int, default=320, help="scores of each query")
     parser.add_argument("--pairs", type=int, default=RECIPE_PAIRS)
+    parser.add_argument("--folder", type=Path, help="keep the generated files there, and use those that are")
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args(argv)
     given = list(sys.argv[1:] if argv is None else argv)
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+        folder = options.folder or Path(place)
         start = perf_counter()
-        generate(folder, queries=options.queries, passages=options.passages, scored=options.scored)
+        if not any(folder.iterdir()):
+            generate(folder, queries=options.queries, passages=options.passages, scored=options.scored)
         sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
         say(f"generated in {perf_counter() - start:.0f} s: {sizes}")
-        result = drawn(folder, folder / "examples.jsonl", options.pairs)
+        result = drawn(folder, Path(place) / "examples.jsonl", options.pairs)
     say(f"{result['made']['pairs']:,} pairs in {result['seconds']:.0f} s, peak {result['peak_bytes'] / 1e9:.2f} GB")
     shape = {"queries": options.queries, "passages": options.passages, "scores": options.queries * (options.scored + 1)}
     report = {**provenance(given, module="benchmarks.training_data"), "machine": machine("cpu"), "shape": shape,
