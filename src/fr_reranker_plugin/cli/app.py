@@ -21,6 +21,7 @@ from fr_reranker_plugin.cli.rerank_dataset import rerank_dataset
 from fr_reranker_plugin.cli.score import score
 from fr_reranker_plugin.cli.search import search
 from fr_reranker_plugin.cli.serve import serve
+from fr_reranker_plugin.cli.train_data import train_data
 from fr_reranker_plugin.cli.verify import verify
 
 app = typer.Typer(
@@ -55,6 +56,7 @@ for command in (
     rerank, rerank_dataset, score, index, search, serve, info, demo, evaluate, calibrate, verify, bench, export
 ):  # fmt: skip
     app.command()(command)
+app.add_typer(train_data)
 
 
 def run(argv: Sequence[str] | None) -> int:
