@@ -69,10 +69,7 @@ class RankerParameters:
         max_windows: int | None = None,
         priority: Priority = "interactive",
         calibration: str | Path | None = None,
-<<<<<<< HEAD
         first_stage_weight: float = 0.0,
-=======
->>>>>>> remote
         remote_url: str | None = None,
         remote_api_key: Secret | None = Secret.from_env_var(REMOTE_KEY_VARIABLE, strict=False),  # noqa: B008 -- frozen
         remote_dialect: RemoteDialect = "auto",
@@ -117,11 +114,8 @@ class RankerParameters:
         :param priority: `"interactive"` for what someone waits for, `"bulk"` for work that may let the former go first.
         :param calibration: A file that `fr-reranker calibrate` wrote: scores are its probabilities in place of the
             sigmoid, and `score_threshold` is one of them. Read when the model is loaded. Not with `scale_score=False`.
-<<<<<<< HEAD
         :param first_stage_weight: How much the order counts in which the documents come, from 0 to below 1. With 0.5
             the ranking is the mean of both stages, and a score depends on the other documents; see `blended`.
-=======
->>>>>>> remote
         :param remote_url: A server that scores in place of a model of this process, such as `fr-reranker serve`. Which
             device, length and batches there are is its affair then. `model` is what requests for Jina or Cohere name.
         :param remote_api_key: Key for that server; read at the first use, never shown or saved.
@@ -165,10 +159,7 @@ class RankerParameters:
         self.max_windows = max_windows
         self.priority = priority
         self.calibration = str(calibration) if isinstance(calibration, Path) else calibration
-<<<<<<< HEAD
         self.first_stage_weight = first_stage_weight
-=======
->>>>>>> remote
         self.remote_url = remote_url
         self.remote_api_key = checks.checked_secret("remote_api_key", remote_api_key, variable=REMOTE_KEY_VARIABLE)
         self.remote_dialect = remote_dialect
