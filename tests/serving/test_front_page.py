@@ -1,10 +1,13 @@
 """The page at `/` and what it rests on, over HTTP."""
 
+import json
 import re
+import shutil
 
 import pytest
 
 from fr_reranker_plugin import DocumentIndex, ModelSettings, SettingsError, SharedEncoder, SharedScorer, StoredDocument
+from fr_reranker_plugin.collections import sample_folder
 from fr_reranker_plugin.errors import IndexClosedError
 from fr_reranker_plugin.serving import ApiKeys, ServerSettings, create_app
 from fr_reranker_plugin.serving.first_stage import SampleFirstStage
@@ -83,20 +86,32 @@ def test_an_index_and_the_sample_collection_are_not_searched_together(folder, ti
         create_app(SharedScorer(ModelSettings(model=tiny_model)), index=folder, sample=True)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-async def test_the_sample_collection_is_searched_from_memory(tiny_model):
-    app = create_app(SharedScorer(ModelSettings(model=tiny_model)), sample=True)
-    assert {"/index", "/retrieve"} <= set(app.openapi()["paths"])
-    first_stage = app.state.door.first_stage
-    await first_stage.warm_up()
-    assert await first_stage.searched() == (327, "embedded")
-    assert len(first_stage.questions) == 67
-    [hit, *_] = await first_stage.search("Où déclarer une naissance ?", 3, method="hybrid", filters=None)
-    title, _, text = hit.document.text.partition("\n")
-    assert hit.document.metadata == {"title": title}
-    assert "naissance" in text
-    first_stage.close()
+@pytest.fixture
+def small_sample(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """The first of the sample collection in the place of all of it, which take long to encode."""
+    corpus = (sample_folder() / "corpus.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:40]
+    names = [json.loads(line)["_id"] for line in corpus]
+    shutil.copytree(sample_folder(), tmp_path / "sample")
+    (tmp_path / "sample" / "corpus.jsonl").write_text("".join(corpus), encoding="utf-8")
+    qrels = tmp_path / "sample" / "qrels" / "test.tsv"
+    head, *rows = qrels.read_text(encoding="utf-8").splitlines(keepends=True)
+    qrels.write_text(head + "".join(row for row in rows if row.split("\t")[1] in names), encoding="utf-8")
+    monkeypatch.setattr("fr_reranker_plugin.serving.first_stage.sample_folder", lambda: tmp_path / "sample")
+
+
+def test_the_sample_collection_is_searched_from_memory(small_sample, tiny_model):
+    with running(SharedScorer(ModelSettings(model=tiny_model)), sample=True) as server:
+        facts = server.get("/index").json()
+        assert (facts["documents"], facts["encoder"]) == (40, "embedded")
+        assert (
+            "Peut-on se dire oui dans le village de mes parents alors qu'on vit tous les deux à Lyon ?"
+            in facts["questions"]
+        )
+        body = {"query": "Où déclarer une naissance ?", "rerank": False, "top_k": 3}
+        [first, *_] = server.post("/retrieve", body).json()["results"]
+        title, _, text = first["text"].partition("\n")
+        assert first["metadata"] == {"title": title}
+        assert "naissance" in text
 
 
 async def test_a_server_that_is_told_to_stop_does_not_encode_the_sample_to_its_end():

@@ -11,6 +11,9 @@ export const make = (tag, attributes = {}, ...children) => {
   return element;
 };
 
+/** Keep French punctuation from starting a line. */
+const bound = (text) => text.replace(/ (?=[:;!?»])/g, "\u00a0");
+
 const unseen = (text) => make("span", { class: "unseen" }, text);
 
 /** Part a document into its title, its text, and the best passage where it was read in windows.
@@ -50,7 +53,7 @@ const body = (one, id, say, { marked }) => {
   const whole = marked ? parts : { ...parts, before: parts.before + parts.marked, marked: "" };
   const short = excerpt(whole);
   const text = make("p", { class: "text", id, lang: "fr" }, ...textOf(short, say));
-  const title = make("button", { type: "button", "aria-expanded": "false", "aria-controls": id, lang: "fr" }, parts.title);
+  const title = make("button", { type: "button", "aria-expanded": "false", "aria-controls": id, lang: "fr" }, bound(parts.title));
   title.addEventListener("click", () => {
     const isOpen = title.getAttribute("aria-expanded") === "false";
     title.setAttribute("aria-expanded", String(isOpen));
