@@ -36,7 +36,7 @@ def test_mmarco_draws_pairs_of_a_folder(tmp_path: Path, run) -> None:
     argv = ["train-data", "mmarco", "--folder", str(write_mmarco(tmp_path / "files")), "--out", str(out)]
     done = run(*argv, "--examples", "40", "--systems", "dense")
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"40 examples with 20 positives and 20 negatives are in {out}\n"
+    assert done.out == f"examples in {out}: 40 with 20 positive and 20 negative passages\n"
     assert len(list(read_examples(out))) == 40
     grouped = run(*argv, "--examples", "40", "--grouped", "--negatives-per-positive", "3", "--force", "--json").json
     assert grouped == {"examples": 10, "pairs": 40, "positives": 10, "negatives": 30, "left_out": {}, "passes": 1,
@@ -59,7 +59,7 @@ def test_beir_and_pairs_make_examples(tmp_path: Path, run) -> None:
     assert (done.code, done.json["examples"], done.json["positives"]) == (0, 67, 143)
     table.write_text("query,passage\nq,p\nq,p\n", encoding="utf-8")
     done = run("train-data", "pairs", str(table), "--out", str(out), "--force")
-    assert done.out == f"1 examples with 1 positives and 0 negatives are in {out}\n"
+    assert done.out == f"examples in {out}: 1 with 1 positive and 0 negative passages\n"
     assert done.err == "fr-reranker: pairs that come again: 1\n"
 
 
