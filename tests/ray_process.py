@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 
 import httpx
 import ray
@@ -94,8 +95,7 @@ def serve_with_a_killed_replica(model: str, port: int) -> dict:
         found = [answer.result(TIMEOUT) for answer in answers]
     after = monotonic()
     wait_until(lambda: len(processes("ray::ServeReplica")) == 2 and replicas[0] not in processes("ray::ServeReplica"))
-    wait_until(lambda: serve.status().applications["default"].status == "RUNNING")
-    wait_until(lambda: all(one.state == "RUNNING" for one in deployment_replicas()))
+    wait_until(lambda: all(one.state == "RUNNING" for one in [serve_application(), *deployment_replicas()]))
     return {
         "replicas": len(replicas),
         "wrong": differing(model, bodies, found),
@@ -107,12 +107,16 @@ def serve_with_a_killed_replica(model: str, port: int) -> dict:
     }
 
 
+def serve_application() -> SimpleNamespace:
+    return SimpleNamespace(state=serve.status().applications["default"].status)
+
+
 def deployment_replicas() -> list:
     from ray.serve.context import _get_global_client
 
     details = _get_global_client().get_serve_details()
     found = details["applications"]["default"]["deployments"][ray_app.NAME]["replicas"]
-    return [type("Replica", (), one) for one in found]
+    return [SimpleNamespace(state=one["state"]) for one in found]
 
 
 def differing(model: str, bodies: list[dict], found: list[list[dict]]) -> int:

@@ -6,6 +6,8 @@ import { firstLanguage, speaking } from "./words.js";
 
 const LOADING_PAUSE = 2000;
 const EXAMPLES = 5;
+// What ranks better together with the first stage than alone.
+const SMALL_MODEL = "embedded";
 
 const the = (id) => document.getElementById(id);
 const state = { say: speaking(firstLanguage()), facts: null, answer: null, problem: null, status: () => "", asking: null };
@@ -135,7 +137,8 @@ const ask = async () => {
   the("lists").setAttribute("aria-busy", "true");
   try {
     const started = performance.now();
-    const body = JSON.stringify({ query, method, candidates, top_k: candidates });
+    const weight = Number(the("weight").value);
+    const body = JSON.stringify({ query, method, candidates, top_k: candidates, first_stage_weight: weight });
     const answer = await call("retrieve", { method: "POST", body, signal: asking.signal });
     state.answer = { ...answer, method, rows, total: performance.now() - started };
     the("examples").open = false;
@@ -166,6 +169,7 @@ const loadFacts = async () => {
       await new Promise((resume) => setTimeout(resume, LOADING_PAUSE));
     }
   }
+  if (state.facts.model === SMALL_MODEL) the("weight").value = "0.5";
   showStatus(() => "");
   showFacts();
   showExamples();
