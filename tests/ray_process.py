@@ -7,9 +7,9 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from time import monotonic
-from types import SimpleNamespace
 
 import httpx
 import ray
@@ -95,7 +95,7 @@ def serve_with_a_killed_replica(model: str, port: int) -> dict:
         found = [answer.result(TIMEOUT) for answer in answers]
     after = monotonic()
     wait_until(lambda: len(processes("ray::ServeReplica")) == 2 and replicas[0] not in processes("ray::ServeReplica"))
-    wait_until(lambda: all(one.state == "RUNNING" for one in [serve_application(), *deployment_replicas()]))
+    wait_until(lambda: all(one.state == "RUNNING" for one in deployment_replicas()))
     return {
         "replicas": len(replicas),
         "wrong": differing(model, bodies, found),
@@ -107,16 +107,12 @@ def serve_with_a_killed_replica(model: str, port: int) -> dict:
     }
 
 
-def serve_application() -> SimpleNamespace:
-    return SimpleNamespace(state=serve.status().applications["default"].status)
-
-
 def deployment_replicas() -> list:
     from ray.serve.context import _get_global_client
 
     details = _get_global_client().get_serve_details()
     found = details["applications"]["default"]["deployments"][ray_app.NAME]["replicas"]
-    return [SimpleNamespace(state=one["state"]) for one in found]
+    return [type("Replica", (), one) for one in found]
 
 
 def differing(model: str, bodies: list[dict], found: list[list[dict]]) -> int:
@@ -137,9 +133,11 @@ def check_the_example(path: Path) -> dict:
     [application] = config.applications
     arguments = ray_app.ReplicaArguments.model_validate(application.args)
     module, _, name = application.import_path.rpartition(":")
+    [parameter] = signature(getattr(ray_app, name)).parameters.values()
     deployment = application.deployments[0].name
     return {
-        "import_path": module == ray_app.__name__ and callable(getattr(ray_app, name)),
+        "import_path": module == ray_app.__name__,
+        "read_by_ray": parameter.annotation is ray_app.ReplicaArguments,
         "deployment": deployment == ray_app.NAME,
         "min_replicas": arguments.min_replicas,
     }

@@ -64,6 +64,7 @@ def test_an_adapter_loads_only_its_own_framework(code, foreign):
         ("haystack", "haystack", "haystack"),
         ("langchain", "langchain_core", "langchain"),
         ("serving", "prometheus_client", "serve"),
+        ("serving.ray_app", "ray", "ray,serve"),
     ],
 )
 def test_an_adapter_without_its_library_names_the_extra_to_install(adapter, library, extra):

@@ -82,7 +82,7 @@ def test_a_killed_replica_is_replaced(seen: dict) -> None:
 
 
 def test_the_example_configuration_is_one(seen: dict) -> None:
-    assert seen["example"] == {"import_path": True, "deployment": True, "min_replicas": 2}
+    assert seen["example"] == {"import_path": True, "read_by_ray": True, "deployment": True, "min_replicas": 2}
 
 
 def test_what_replicas_cannot_be_started_with_is_refused_before_any_is(seen: dict) -> None:

@@ -236,8 +236,14 @@ def test_a_server_is_not_asked_before_it_wants_to_be():
 
 
 def test_answers_that_stand_are_not_asked_for_again():
-    for status in (200, 400, 401, 404, 413, 422, 500, 504):
+    for status in (200, 400, 401, 404, 413, 422):
         assert Retries(URL, 5).wait_after(answered(status), None) is None
+
+
+@pytest.mark.parametrize("status", [500, 504])
+def test_a_failure_is_asked_for_again_unless_the_reranker_itself_tells_of_it(status):
+    assert Retries(URL, 5).wait_after(answered(status, b"Internal Server Error"), None) is not None
+    assert Retries(URL, 5).wait_after(answered(status, b'{"code": "internal"}'), None) is None
 
 
 @pytest.mark.parametrize(

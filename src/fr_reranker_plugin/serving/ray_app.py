@@ -1,10 +1,8 @@
 """The server on Ray Serve: as many replicas as there is work for, behind one address.
 
 `serve run fr_reranker_plugin.serving.ray_app:app model=embedded max_replicas=4` starts it; examples/ray/serve.yaml is
-for a cluster that runs already.
+for a cluster that runs already. No annotation is postponed here: Ray looks at that of `app` to read the arguments.
 """
-
-from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path

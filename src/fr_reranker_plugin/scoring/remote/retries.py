@@ -15,6 +15,9 @@ BUSY: Final = 429
 _RETRIED: Final = frozenset({BUSY, 502, 503})
 """Busy; nobody behind the gateway; not ready. Scoring changes nothing, so that asking twice does no harm."""
 
+_OF_A_PROXY: Final = frozenset({500, 504})
+"""Retried where the reranker itself did not say so in JSON: Ray Serve answers 500 for a replica that died."""
+
 _FIRST_WAIT: Final = 0.1
 _LONGEST_WAIT: Final = 30.0
 """Seconds; a server that wants to be left alone for longer is not waited for."""
@@ -39,7 +42,7 @@ class Retries:
         :raises OverloadedError: If the server is busy and was asked often enough, or there is no time to ask again.
         :raises RemoteError: If it is not ready.
         """
-        if answer.status not in _RETRIED:
+        if not _may_pass(answer):
             return None
         asked_for = answer.retry_after()
         wait = self._next_wait(asked_for)
@@ -84,3 +87,8 @@ class Retries:
 
     def _times(self) -> str:
         return "one try" if self._tries == 1 else f"{self._tries} tries"
+
+
+def _may_pass(answer: Answer) -> bool:
+    """Tell whether the same request may be answered later."""
+    return answer.status in _RETRIED or (answer.status in _OF_A_PROXY and not answer.problem())
