@@ -8,6 +8,7 @@ RerankerError
 ├── MissingDependencyError(ImportError)    says which extra to install
 ├── ModelLoadError(RuntimeError)           the checkpoint cannot be found, is not supported or cannot be read
 ├── ScoringError(RuntimeError)             the model failed on a pair or text; the cause is attached
+├── TrainingError(RuntimeError)            a training run went wrong and was stopped; says what to do
 ├── DeviceLostError(RuntimeError)          the device answers nothing any more; a new process is needed
 ├── IndexFolderError(RuntimeError)         an index folder is missing, damaged, of another model or too new
 ├── IndexLockedError(RuntimeError)         another process, or another part of this one, writes to the folder
@@ -50,6 +51,10 @@ class ModelLoadError(RerankerError, RuntimeError):
 
 class ScoringError(RerankerError, RuntimeError):
     """The model failed on a pair or text of this request; `__cause__` holds the model's own error."""
+
+
+class TrainingError(RerankerError, RuntimeError):
+    """A training run was stopped because it went wrong; the message says what was seen and what to do."""
 
 
 class DeviceLostError(RerankerError, RuntimeError):

@@ -20,6 +20,7 @@ from fr_reranker_plugin.cli.rerank import rerank
 from fr_reranker_plugin.cli.score import score
 from fr_reranker_plugin.cli.search import search
 from fr_reranker_plugin.cli.serve import serve
+from fr_reranker_plugin.cli.train import train
 from fr_reranker_plugin.cli.verify import verify
 
 app = typer.Typer(
@@ -50,7 +51,7 @@ def _program(
     """
 
 
-for command in (rerank, score, index, search, serve, info, demo, evaluate, calibrate, verify, bench, export):
+for command in (rerank, score, index, search, serve, info, demo, evaluate, calibrate, verify, bench, export, train):
     app.command()(command)
 
 
