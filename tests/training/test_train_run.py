@@ -26,6 +26,7 @@ from training.training_process import plan
 
 TIMEOUT = 100
 STEPS = 24
+PROCESS = str(Path(__file__).with_name("training_process.py"))
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,13 @@ def model(folder):
 def report(folder, model):
     """The report of an undisturbed run into `folder / "out"`."""
     return train(plan(model, folder, "out"))
+
+
+def in_a_process(*command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path)])}
+    return subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
 
 
 def assert_same_weights(one: Path, other: Path) -> None:
@@ -104,12 +112,7 @@ def test_the_result_gives_the_same_logits_in_flag_embedding(report, folder):
 
 def test_killed_while_it_saves_it_goes_on_and_ends_with_the_same_weights(report, folder, model):
     """The kill leaves a whole checkpoint and a broken later one."""
-    here = Path(__file__)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path)])}
-    killed = subprocess.run(
-        [sys.executable, str(here.with_name("training_process.py")), model, str(folder), "killed"],
-        env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False,
-    )  # fmt: skip
+    killed = in_a_process(PROCESS, model, str(folder), "killed", "deadly")
     assert killed.returncode == -9, killed.stderr[-2000:]
     checkpoints = folder / "killed" / "run" / "checkpoints"
     assert {path.name for path in checkpoints.glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-8"}

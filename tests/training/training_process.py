@@ -1,4 +1,4 @@
-"""A training run in a process of its own, which kills itself while it writes its second checkpoint."""
+"""A training run in processes of its own; one of them may kill itself while it writes its second checkpoint."""
 
 import os
 import signal
@@ -33,5 +33,7 @@ def die_in_second_checkpoint(checkpoint: Path) -> None:
 
 
 if __name__ == "__main__":
-    reranker_trainer.declare_whole = die_in_second_checkpoint
-    train(plan(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))
+    model, folder, out, *deadly = sys.argv[1:]
+    if deadly:
+        reranker_trainer.declare_whole = die_in_second_checkpoint
+    train(plan(model, Path(folder), out))

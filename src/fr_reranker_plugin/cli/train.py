@@ -36,7 +36,7 @@ def train(  # noqa: PLR0913 -- each parameter is an option of the command
         str, typer.Option(help="bm25, dense, hybrid, given, or a run file.", rich_help_panel=_DEV)
     ] = "dense",
     dev_depth: Annotated[int, typer.Option(help="Candidates of each question.", rich_help_panel=_DEV)] = 20,
-    dev_questions: Annotated[int, typer.Option(help="How many are drawn at most.", rich_help_panel=_DEV)] = 200,
+    dev_questions: Annotated[int, typer.Option(help="How many are drawn at most.", rich_help_panel=_DEV)] = 100,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; default: a GPU if there is one.")] = None,
     local_files_only: Annotated[bool, typer.Option("--local-files-only", help="Never ask the Hub.")] = False,
     resume: Annotated[

@@ -54,7 +54,7 @@ class DevSource:
     collection: JudgedCollection | None = None
     first_stage: FirstStages = field(default_factory=FirstStages)
     depth: int = 20
-    questions: int = 200
+    questions: int = 100
     examples: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:

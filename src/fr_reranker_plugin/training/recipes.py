@@ -39,7 +39,7 @@ class Recipe:
         has it, fp16 on another one, float32 on a CPU.
     :param gradient_checkpointing: Compute activations twice instead of keeping them.
     :param seed: Of the order of the data, dropout and a new head.
-    :param eval_every: Steps from one dev evaluation and checkpoint to the next; `None`: a twentieth of all.
+    :param eval_every: Steps from one dev evaluation and checkpoint to the next; `None`: a tenth of all.
     :param patience: Stop after so many dev evaluations without a new best; `None`: never.
     :param log_every: Steps from one point of the loss curve to the next; divides `eval_every`. `None`: a tenth of it.
     :param stuck_after: Stop if for so many steps the loss tells no more than knowing nothing would.
@@ -121,11 +121,12 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         loss="lambda",
         max_length=256,
         batch_size=16,
+        accumulation=4,
         epochs=2,
         learning_rate=1e-5,
         schedule="linear",
         warm_up=0.1,
-        patience=4,
+        patience=3,
     ),
 }
 """`me5-base-mmarcofr`: what the card of antoinelouis/crossencoder-me5-base-mmarcoFR says, and where the card is silent

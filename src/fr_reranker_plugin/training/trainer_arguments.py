@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DEVICES: Final = ("cpu", "cuda", "mps")
 _SCHEDULES: Final = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
-_EVALUATIONS: Final = 20
+_EVALUATIONS: Final = 10
 _POINTS_PER_EVALUATION: Final = 10
 
 
@@ -66,6 +66,13 @@ def check_device(device: str | None) -> None:
         )
 
 
+def on_gpu(device: str | None) -> bool:
+    """Tell whether a run on this device is one on CUDA."""
+    import torch
+
+    return device in (None, "cuda") and torch.cuda.is_available()
+
+
 def resolved_precision(recipe: Recipe, device: str | None) -> str:
     """Give the arithmetic of the forward pass on this machine.
 
@@ -73,12 +80,12 @@ def resolved_precision(recipe: Recipe, device: str | None) -> str:
     """
     import torch
 
-    on_gpu = device in (None, "cuda") and torch.cuda.is_available()
-    if device == "cuda" and not on_gpu:
+    has_gpu = on_gpu(device)
+    if device == "cuda" and not has_gpu:
         raise SettingsError("device 'cuda' is not here: torch sees no CUDA device")
     if recipe.precision == "auto":
-        return ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if on_gpu else "float32"
-    if recipe.precision == "fp16" and not on_gpu:
+        return ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if has_gpu else "float32"
+    if recipe.precision == "fp16" and not has_gpu:
         raise SettingsError("precision 'fp16' is for GPUs; use 'float32', or 'bf16' on a CPU with AMX")
     return recipe.precision
 
@@ -117,7 +124,9 @@ def trainer_arguments(
         logging_nan_inf_filter=False,
         report_to=[],
         disable_tqdm=True,
+        dataloader_pin_memory=on_gpu(device),
         use_cpu=device == "cpu",
+        ddp_find_unused_parameters=False,  # every one is used; looking for others fails on the model's kind of output
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
