@@ -17,11 +17,12 @@ from safetensors.torch import load_file
 from fr_reranker_plugin import IndexLockedError, ModelSettings, SettingsError, shared_scorer
 from fr_reranker_plugin.evaluation.other_loaders import flag_embedding, plain_transformers, sentence_transformers
 from fr_reranker_plugin.retrieval.folder_lock import FolderLock
+from fr_reranker_plugin.training import training_run
 from fr_reranker_plugin.training.checkpoints import whole_steps
-from fr_reranker_plugin.training.examples import read_examples
+from fr_reranker_plugin.training.examples import read_examples, write_examples
 from fr_reranker_plugin.training.history import losses, qualities
 from fr_reranker_plugin.training.training_run import train
-from training.lessons import build_undecided, write_lesson
+from training.lessons import build_undecided, example, write_lesson
 from training.training_process import plan
 
 TIMEOUT = 100
@@ -154,6 +155,42 @@ def test_stopped_in_any_epoch_it_ends_with_the_same_last_weights(stopped_at, fol
     assert whole_steps(folder / out / "run" / "checkpoints") == [*range(4, stopped_at, 4)][-2:]
     assert train(asked)["kept_step"] == 26
     assert_same_weights(folder / "last", folder / out)
+
+
+def test_a_run_that_ended_early_and_was_killed_before_its_result_only_writes_it(folder, model, monkeypatch):
+    ends = plan(model, folder, "early", patience=2)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training_run, "save_result", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(ends)
+    monkeypatch.undo()
+    (*_, last) = whole_steps(folder / "early" / "run" / "checkpoints")
+    assert last < STEPS
+    told = []
+    report = train(ends, tell=told.append)
+    assert told == [f"going on after step {last} of {STEPS}"]
+    assert (report["last_step"], report["kept_step"]) == (last, last - 8)
+
+
+@pytest.mark.parametrize("loss", ["lambda", "listnet", "mse", "kl"])
+def test_every_loss_teaches(loss, folder, model):
+    scored = [replace(one, scores=tuple(4 * label for label in one.labels)) for one in map(example, range(48))]
+    write_examples(folder / "scored.jsonl", scored, force=True)
+    asked = plan(model, folder, loss, loss=loss, batch_size=12 if loss == "mse" else 4, epochs=1)
+    report = train(replace(asked, data=(folder / "scored.jsonl",)))
+    assert report["dev"]["kept"]["RR@10"] > report["dev"]["start"]["RR@10"] + 0.2
+
+
+def test_autocast_keeps_weights_in_float32(folder, model):
+    report = train(plan(model, folder, "bf16", precision="bf16", epochs=1))
+    assert report["precision"] == "bf16"
+    assert report["dev"]["kept"]["RR@10"] > report["dev"]["start"]["RR@10"] + 0.2
+    for name, value in load_file(folder / "bf16" / "model.safetensors").items():
+        assert value.dtype == torch.float32
+        assert not name.endswith("query.weight") or not torch.equal(value, value.bfloat16().float())
 
 
 def test_a_finished_run_is_not_run_again(report, folder, model):

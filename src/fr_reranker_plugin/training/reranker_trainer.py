@@ -94,6 +94,10 @@ class RerankerTrainer(CrossEncoderTrainer):
         with without_chatter():
             self.model.save_pretrained(output_dir or str(self.args.output_dir), create_model_card=False)
 
+    def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:  # noqa: ANN401, ARG002 -- transformers' signature
+        with without_chatter():
+            super()._load_from_checkpoint(checkpoint_path)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ANN401 -- transformers' signature
         """Save; only then do older checkpoints go."""
         super()._save_checkpoint(model, trial)
