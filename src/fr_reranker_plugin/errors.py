@@ -8,7 +8,7 @@ RerankerError
 ├── MissingDependencyError(ImportError)    says which extra to install
 ├── ModelLoadError(RuntimeError)           the checkpoint cannot be found, is not supported or cannot be read
 ├── ScoringError(RuntimeError)             the model failed on a pair or text; the cause is attached
-├── TrainingError(RuntimeError)            a training run went wrong and was stopped; says what to do
+├── TrainingError(RuntimeError)            training, or making its data, went wrong; says what to do
 ├── DeviceLostError(RuntimeError)          the device answers nothing any more; a new process is needed
 ├── IndexFolderError(RuntimeError)         an index folder is missing, damaged, of another model or too new
 ├── IndexLockedError(RuntimeError)         another process, or another part of this one, writes to the folder
@@ -54,7 +54,7 @@ class ScoringError(RerankerError, RuntimeError):
 
 
 class TrainingError(RerankerError, RuntimeError):
-    """A training run was stopped because it went wrong; the message says what was seen and what to do."""
+    """Training, or the making of its data, went wrong and was stopped; the message says what was seen, what to do."""
 
 
 class DeviceLostError(RerankerError, RuntimeError):
