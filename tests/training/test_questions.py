@@ -1,14 +1,10 @@
 """Questions by a chat model: asked once, cleaned, and kept through a failure. The model is a server on this machine."""
 
-import json
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chat_server import chatting
 from fr_reranker_plugin.errors import SettingsError, TrainingError
 from fr_reranker_plugin.training.chat_endpoint import ChatEndpoint
 from fr_reranker_plugin.training.questions import KeptAnswers, question_examples, questions_of
@@ -16,54 +12,10 @@ from fr_reranker_plugin.training.questions import KeptAnswers, question_examples
 PASSAGES = ["La naissance se déclare à la mairie.", "La plainte se dépose en ligne.", "Le préavis est d'un mois."]
 
 
-class Chat:
-    """What the server was asked, and what it answers: texts, or codes with a body."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[dict, dict]] = []
-        self.answers: list[object] = []
-        self.url = ""
-
-    def next_answer(self) -> object:
-        return self.answers.pop(0) if self.answers else "1. Où déclarer une naissance ?\n- « Qui déclare un enfant ? »"
-
-
 @pytest.fixture
 def chat():
-    state = Chat()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            state.requests.append((dict(self.headers), body))
-            answer = state.next_answer()
-            code, content = answer if isinstance(answer, tuple) else (200, _completion(answer))
-            self.send_response(code)
-            self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with _running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
-        state.url = f"http://127.0.0.1:{port}/v1"
-        yield state
-
-
-@contextmanager
-def _running(server):
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    thread.join(30)
-    server.server_close()
-
-
-def _completion(text: object) -> bytes:
-    return json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
+    with chatting() as chat:
+        yield chat
 
 
 def test_each_question_becomes_a_pair_with_its_passage(chat, tmp_path):

@@ -16,11 +16,13 @@ from fr_reranker_plugin.cli.evaluate import evaluate
 from fr_reranker_plugin.cli.export import export
 from fr_reranker_plugin.cli.index import index
 from fr_reranker_plugin.cli.info import info
+from fr_reranker_plugin.cli.questions import questions
 from fr_reranker_plugin.cli.rerank import rerank
 from fr_reranker_plugin.cli.score import score
 from fr_reranker_plugin.cli.search import search
 from fr_reranker_plugin.cli.serve import serve
 from fr_reranker_plugin.cli.train import train
+from fr_reranker_plugin.cli.train_data import train_data
 from fr_reranker_plugin.cli.verify import verify
 
 app = typer.Typer(
@@ -53,6 +55,8 @@ def _program(
 
 for command in (rerank, score, index, search, serve, info, demo, evaluate, calibrate, verify, bench, export, train):
     app.command()(command)
+train_data.command()(questions)
+app.add_typer(train_data)
 
 
 def run(argv: Sequence[str] | None) -> int:

@@ -62,10 +62,13 @@ class TrainingExample:
         """The passages whose label is 0."""
         return tuple(passage for passage, label in zip(self.passages, self.labels, strict=True) if label == 0)
 
-    def with_negatives(self, negatives: Sequence[str]) -> Self:
-        """Give the same example with more passages of label 0 behind its own; scores of a teacher are left out."""
+    def with_negatives(self, negatives: Sequence[str], scores: Sequence[float] | None = None) -> Self:
+        """Give the same example with more passages of label 0 behind its own.
+
+        :param scores: What a teacher says of all passages, its own first; `None`: the result has no scores.
+        """
         passages, labels = (*self.passages, *negatives), (*self.labels, *[0.0] * len(negatives))
-        return type(self)(self.query, passages, labels)
+        return type(self)(self.query, passages, labels, None if scores is None else tuple(scores))
 
     def to_dict(self) -> dict[str, Any]:
         """Give what a line of a file holds."""

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from fr_reranker_plugin.collections.lines import malformed
 from fr_reranker_plugin.errors import CollectionError, SettingsError
 from fr_reranker_plugin.scoring.settings import check_whole_number
+from fr_reranker_plugin.training.example_counts import ExampleCounts
 from fr_reranker_plugin.training.examples import TrainingExample
 from fr_reranker_plugin.training.false_negatives import KnownPositives
 from fr_reranker_plugin.training.hard_negatives import FoundPassages, read_hard_negatives
-from fr_reranker_plugin.training.mmarco_files import OpenedMmarco
+from fr_reranker_plugin.training.mmarco_files import MmarcoFiles, OpenedMmarco
 
 RECIPE_PAIRS: Final = 20_000 * 128
 """As many pairs as the reference model was trained on, each seen once: its steps times its batch."""
@@ -59,23 +59,17 @@ class MmarcoRecipe:
 
 
 @dataclass(slots=True)
-class MmarcoCounts:
-    """What came of it.
+class MmarcoCounts(ExampleCounts):
+    """What came of it; `left_out` are draws that gave nothing.
 
     :param passes: How often the file was gone through, the last time perhaps in part.
-    :param left_out: Draws that gave nothing, by reason.
     """
 
-    examples: int = 0
-    positives: int = 0
-    negatives: int = 0
     passes: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def pairs(self) -> int:
-        """How many (query, passage) pairs there are."""
-        return self.positives + self.negatives
+    def to_dict(self) -> dict[str, Any]:
+        """Give the numbers by name."""
+        return {**ExampleCounts.to_dict(self), "passes": self.passes}
 
 
 def mmarco_examples(opened: OpenedMmarco, recipe: MmarcoRecipe, counts: MmarcoCounts) -> Iterator[TrainingExample]:
@@ -102,10 +96,8 @@ def mmarco_examples(opened: OpenedMmarco, recipe: MmarcoRecipe, counts: MmarcoCo
 
 def _exhausted(files: MmarcoFiles, counts: MmarcoCounts) -> str:
     reasons = ", ".join(f"{reason}: {count}" for reason, count in counts.left_out.items()) or "it has no lines"
-    return (
-        f"{files.hard_negatives}: expected more pairs than {counts.pairs:,}, found none in a whole pass ({reasons}); "
-        "lower the margin, choose more systems or ask for fewer"
-    )
+    found = f"expected more pairs than {counts.pairs:,}, found none in a whole pass ({reasons})"
+    return f"{files.hard_negatives}: {found}; lower the margin, choose more systems or ask for fewer"
 
 
 class _Pass:
@@ -126,7 +118,7 @@ class _Pass:
             if isinstance(drawn, str):
                 self._counts.left_out[drawn] += 1
             else:
-                self._count(drawn)
+                self._counts.add(drawn)
                 yield drawn
 
     def _skipped(self) -> int:
@@ -198,12 +190,6 @@ class _Pass:
             return False
         self._drawn |= pairs
         return True
-
-    def _count(self, example: TrainingExample) -> None:
-        positives = len(example.positives)
-        self._counts.examples += 1
-        self._counts.positives += positives
-        self._counts.negatives += len(example.passages) - positives
 
 
 def _text(text: str | None, expected: str, line: FoundPassages, identifier: int) -> str:
