@@ -59,8 +59,8 @@ def write(
     if as_json:
         print_json({**counts.to_dict(), "out": str(out)})
     else:
-        made = f"{counts.examples:,} examples with {counts.positives:,} positives and {counts.negatives:,} negatives"
-        print(f"{made} are in {out}")
+        made = f"{counts.examples:,} with {counts.positives:,} positive and {counts.negatives:,} negative passages"
+        print(f"examples in {out}: {made}")
 
 
 def methods_of(names: str) -> tuple[SearchMethod, ...]:
