@@ -8,6 +8,7 @@ RerankerError
 ├── MissingDependencyError(ImportError)    says which extra to install
 ├── ModelLoadError(RuntimeError)           the checkpoint cannot be found, is not supported or cannot be read
 ├── ScoringError(RuntimeError)             the model failed on a pair or text; the cause is attached
+├── TrainingError(RuntimeError)            training, or making its data, went wrong; says what to do
 ├── DeviceLostError(RuntimeError)          the device answers nothing any more; a new process is needed
 ├── IndexFolderError(RuntimeError)         an index folder is missing, damaged, of another model or too new
 ├── IndexLockedError(RuntimeError)         another process, or another part of this one, writes to the folder
@@ -51,6 +52,10 @@ class ModelLoadError(RerankerError, RuntimeError):
 
 class ScoringError(RerankerError, RuntimeError):
     """The model failed on a pair or text of this request; `__cause__` holds the model's own error."""
+
+
+class TrainingError(RerankerError, RuntimeError):
+    """Training, or the making of its data, went wrong and was stopped; the message says what was seen, what to do."""
 
 
 class DeviceLostError(RerankerError, RuntimeError):

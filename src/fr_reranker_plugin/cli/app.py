@@ -16,11 +16,13 @@ from fr_reranker_plugin.cli.evaluate import evaluate
 from fr_reranker_plugin.cli.export import export
 from fr_reranker_plugin.cli.index import index
 from fr_reranker_plugin.cli.info import info
+from fr_reranker_plugin.cli.questions import questions
 from fr_reranker_plugin.cli.rerank import rerank
 from fr_reranker_plugin.cli.rerank_dataset import rerank_dataset
 from fr_reranker_plugin.cli.score import score
 from fr_reranker_plugin.cli.search import search
 from fr_reranker_plugin.cli.serve import serve
+from fr_reranker_plugin.cli.train import train
 from fr_reranker_plugin.cli.train_data import train_data
 from fr_reranker_plugin.cli.verify import verify
 
@@ -53,9 +55,10 @@ def _program(
 
 
 for command in (
-    rerank, rerank_dataset, score, index, search, serve, info, demo, evaluate, calibrate, verify, bench, export
+    rerank, rerank_dataset, score, index, search, serve, info, demo, evaluate, calibrate, verify, bench, export, train
 ):  # fmt: skip
     app.command()(command)
+train_data.command()(questions)
 app.add_typer(train_data)
 
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 from fr_reranker_plugin.cli.model_options import ModelOptions
 from fr_reranker_plugin.cli.printing import note, print_json_list, results
 from fr_reranker_plugin.cli.scoring import silence_libraries
-from fr_reranker_plugin.collections import JudgedCollection, open_collection, open_files
-from fr_reranker_plugin.collections.opening import SAMPLE
+from fr_reranker_plugin.collections import JudgedCollection, open_files
+from fr_reranker_plugin.collections.opening import SAMPLE, open_named
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.evaluation.evaluate import Plan, evaluated
 from fr_reranker_plugin.evaluation.evaluation import EvaluationSettings, ScoreBlocks
@@ -104,12 +104,8 @@ class Request:
                 corpus=self.corpus, queries=self.queries, qrels=self.qrels, candidates=self.candidates, name=name
             )
             return
-        for name in self.collections or ["sample"]:
-            folder, colon, split = name.rpartition(":")
-            if colon and (folder == SAMPLE or Path(folder).is_dir()):
-                yield open_collection(folder, split, candidates=self.candidates)
-            else:
-                yield open_collection(name, candidates=self.candidates)
+        for name in self.collections or [SAMPLE]:
+            yield open_named(name, candidates=self.candidates)
 
     def _elsewhere(self) -> Callable[[ModelSettings], ScoreBlocks] | None:
         return (

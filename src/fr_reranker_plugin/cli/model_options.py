@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import wraps
-from inspect import Parameter, Signature, signature
-from typing import Annotated, Any, cast, get_type_hints
+from dataclasses import dataclass
+from typing import Annotated, cast
 
 import typer
 
+from fr_reranker_plugin.cli.shared_options import with_options_of
 from fr_reranker_plugin.scoring.settings import EMBEDDED, Backend, BatchSettings, DType, ModelSettings
 
 
@@ -71,20 +70,4 @@ class ModelOptions:
 
 def with_model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` the options of `ModelOptions`, which it receives as its first argument."""
-    hints = get_type_hints(ModelOptions, include_extras=True)
-    shared = [
-        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
-        for field in fields(ModelOptions)
-    ]
-    own = list(signature(command, eval_str=True).parameters.values())[1:]
-    parameters = [*(parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own), *shared]
-
-    @wraps(command)
-    def with_options(**values: Any) -> None:  # noqa: ANN401 -- typer reads the types from the signature below
-        options = ModelOptions(**{field.name: values.pop(field.name) for field in fields(ModelOptions)})
-        command(options, **values)
-
-    del with_options.__wrapped__  # typer would read the types of the inner function
-    with_options.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what `signature` looks for
-    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return with_options
+    return with_options_of(ModelOptions)(command)

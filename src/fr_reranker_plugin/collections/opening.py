@@ -53,6 +53,17 @@ def open_collection(name: str, split: str = "test", *, candidates: Path | None =
     )
 
 
+def open_named(name: str, *, candidates: Path | None = None) -> JudgedCollection:
+    """Open a collection by its name, as `open_collection` does, or a split of it as `FOLDER:SPLIT`.
+
+    :raises CollectionError: If there is no such collection, or it is malformed.
+    """
+    folder, colon, split = name.rpartition(":")
+    if colon and (folder == SAMPLE or Path(folder).is_dir()):
+        return open_collection(folder, split, candidates=candidates)
+    return open_collection(name, candidates=candidates)
+
+
 def open_files(
     *, corpus: Path | None, queries: Path | None, qrels: Path | None, candidates: Path | None = None, name: str
 ) -> JudgedCollection:

@@ -1,0 +1,153 @@
+"""Dev questions: what tells during training whether the model ranks better."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Final
+
+from fr_reranker_plugin.collections import JudgedCollection
+from fr_reranker_plugin.collections.opening import files_fingerprint
+from fr_reranker_plugin.errors import CollectionError, SettingsError
+from fr_reranker_plugin.evaluation.first_stages import CandidateSource, FirstStages
+from fr_reranker_plugin.evaluation.progress import ShowProgress
+from fr_reranker_plugin.evaluation.ranking_measures import ndcg, reciprocal_rank
+from fr_reranker_plugin.retrieval.durable_files import replace_file
+from fr_reranker_plugin.scoring.scorer import Pair
+from fr_reranker_plugin.scoring.settings import check_whole_number
+from fr_reranker_plugin.training.examples import read_examples
+from fr_reranker_plugin.training.history import MEASURES
+
+_DEPTH_OF_MEASURES: Final = 10
+_RELEVANT_FROM: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class DevQuestion:
+    """A question, its candidates, and the grades of all passages that are judged.
+
+    :param passages: Text by id, as the first stage ranks them: ties keep that order.
+    :param grades: By id; may name passages that the first stage missed.
+    """
+
+    query: str
+    passages: Mapping[str, str]
+    grades: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevSource:
+    """Where dev questions come from: a judged collection with a first stage, or files of examples.
+
+    :param collection: Judged questions; `None` takes `examples`.
+    :param first_stage: What finds their candidates, see `FirstStages`.
+    :param depth: How many candidates of each question are ranked.
+    :param questions: How many questions are drawn from the collection at most.
+    :param examples: Files as `read_examples` reads them, of questions that are not trained on.
+    :raises SettingsError: If a value is not allowed, or both or none are given.
+    """
+
+    collection: JudgedCollection | None = None
+    first_stage: FirstStages = field(default_factory=FirstStages)
+    depth: int = 20
+    questions: int = 100
+    examples: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.collection is None) == (not self.examples):
+            raise SettingsError("dev questions come from a collection, or from files of examples: give one of the two")
+        check_whole_number("depth", self.depth, at_least=2)
+        check_whole_number("questions", self.questions)
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        if self.collection is None:
+            return ", ".join(path.name for path in self.examples)
+        return f"{self.collection.name}, {self.depth} candidates of {', '.join(self.first_stage.names)}"
+
+    def identity(self) -> str:
+        """Give a text that differs where other questions or candidates would be taken.
+
+        :raises CollectionError: If a file is missing.
+        """
+        if self.collection is None:
+            return files_fingerprint(list(self.examples))
+        return f"{self.collection.fingerprint} {self.first_stage} {self.depth} {self.questions}"
+
+    def read(self, folder: Path, seed: int, show: ShowProgress) -> list[DevQuestion]:
+        """Find the questions and candidates.
+
+        :param folder: Where an index is built if the first stage needs one.
+        :raises CollectionError: If there is no question with a relevant and another candidate.
+        """
+        if self.collection is None:
+            found = list(_of_examples(self.examples))
+        else:
+            found = list(self._of_collection(self.collection.sample(self.questions, seed=seed), folder, show))
+        if not any(_can_be_ranked(question) for question in found):
+            raise CollectionError(f"{self.name}: no dev question has both a relevant candidate and another one")
+        return found
+
+    def _of_collection(self, collection: JudgedCollection, folder: Path, show: ShowProgress) -> Iterator[DevQuestion]:
+        ranked: dict[str, list[str]] = defaultdict(list)
+        with CandidateSource(collection, self.first_stage, folder, show) as source, show("dev candidates", None):
+            for name in self.first_stage.names:
+                for candidate in source.reader(name, self.depth)():
+                    if candidate.query in collection.queries and len(ranked[candidate.query]) < self.depth:
+                        ranked[candidate.query].append(candidate.passage)
+            wanted = {passage for passages in ranked.values() for passage in passages}
+            texts = {name: passage.full_text for name, passage in collection.passages() if name in wanted}
+        for query, text in collection.queries.items():
+            passages = {name: texts[name] for name in ranked[query] if texts.get(name, "").strip()}
+            yield DevQuestion(text, passages, dict(collection.qrels[query]))
+
+
+def _of_examples(paths: Iterable[Path]) -> Iterator[DevQuestion]:
+    """Read examples; what is relevant comes last, so that a model that cannot decide gains nothing."""
+    for example in read_examples(paths):
+        places = sorted(range(len(example.passages)), key=lambda place: example.labels[place])
+        yield DevQuestion(
+            example.query,
+            {str(place): example.passages[place] for place in places},
+            {str(place): int(example.labels[place] >= _RELEVANT_FROM) for place in places},
+        )
+
+
+def kept_dev_set(path: Path, read: Callable[[], list[DevQuestion]]) -> list[DevQuestion]:
+    """Give the dev questions of a run: those that an earlier part of it kept, else new ones, which are kept."""
+    if not path.is_file():
+        replace_file(path, json.dumps([asdict(one) for one in read()], ensure_ascii=False).encode())
+    return [DevQuestion(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def measure_dev(
+    questions: Sequence[DevQuestion], score: Callable[[Sequence[Pair]], Sequence[float]]
+) -> dict[str, float]:
+    """Rank the candidates of each question by a model, and give the means of RR@10 and nDCG@10, 0..1.
+
+    :param score: Gives a logit for each pair.
+    """
+    pairs = [(one.query, passage) for one in questions for passage in one.passages.values()]
+    logits = iter(score(pairs))
+    rankings = [_ranking(one, [next(logits) for _ in one.passages]) for one in questions]
+    both = list(zip(rankings, questions, strict=True))
+    values = (
+        fmean(reciprocal_rank(ranking, one.grades, at=_DEPTH_OF_MEASURES) for ranking, one in both),
+        fmean(ndcg(ranking, one.grades, at=_DEPTH_OF_MEASURES) for ranking, one in both),
+    )
+    return dict(zip(MEASURES, values, strict=True))
+
+
+def _ranking(question: DevQuestion, logits: Sequence[float]) -> list[str]:
+    names = list(question.passages)
+    return [names[place] for place in sorted(range(len(names)), key=logits.__getitem__, reverse=True)]
+
+
+def _can_be_ranked(question: DevQuestion) -> bool:
+    grades = [question.grades.get(name, 0) > 0 for name in question.passages]
+    return any(grades) and not all(grades)

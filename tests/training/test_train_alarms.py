@@ -1,0 +1,75 @@
+"""Every alarm, provoked by data or settings that call for it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from fr_reranker_plugin.errors import CollectionError, TrainingError
+from fr_reranker_plugin.training.examples import write_examples
+from fr_reranker_plugin.training.history import best_quality, ends_early, evaluations_since_best, start_quality
+from fr_reranker_plugin.training.training_run import train
+from training.lessons import build_undecided, example, write_lesson
+from training.training_process import plan
+
+
+@pytest.fixture
+def folder(tmp_path):
+    build_undecided(tmp_path / "model")
+    write_lesson(tmp_path / "lesson.jsonl", 48)
+    write_lesson(tmp_path / "dev.jsonl", 12, first=1000)
+    return tmp_path
+
+
+def test_a_loss_that_sits_at_ln_2_stops_the_run(folder):
+    write_lesson(folder / "lesson.jsonl.gz", 24, negatives=1)
+    asked = plan(str(folder / "model"), folder, "out", learning_rate=1e-9, stuck_after=6, eval_every=6, epochs=4)
+    with pytest.raises(TrainingError, match=r"the loss sits at .* after 6 steps; .* has 0\.6931\. .*--learning-rate"):
+        train(replace(asked, data=(folder / "lesson.jsonl.gz",), dev=None))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(folder):
+    examples = [replace(example(n), scores=(1e30 if n == 3 else 1.0, 0.0, 0.0)) for n in range(8)]
+    write_examples(folder / "scored.jsonl", examples)
+    asked = replace(plan(str(folder / "model"), folder, "out", loss="mse"), data=(folder / "scored.jsonl",), dev=None)
+    with pytest.raises(TrainingError, match=r"the loss is inf at step \d; its batch is in (\S+)\.") as stopped:
+        train(asked)
+    (path,) = (folder / "out" / "run").glob("batch-of-step-*.json")
+    assert str(path) in str(stopped.value)
+    batch = json.loads(path.read_text())
+    assert example(3).query in batch["query"]
+    assert max(batch["label"]) == pytest.approx(1e30, rel=1e-6)
+
+
+def test_data_without_negatives_is_refused_before_the_start(folder):
+    write_lesson(folder / "yes.jsonl", 8, negatives=0)
+    asked = replace(plan(str(folder / "model"), folder, "out"), data=(folder / "yes.jsonl",))
+    with pytest.raises(CollectionError, match=r"no negatives in 8 examples.*train-data mine"):
+        train(asked)
+    train(replace(asked, data=(folder / "lesson.jsonl",), dev=None))  # the refused run does not hold the folder
+
+
+def test_dev_quality_that_falls_below_the_start_stops_the_run(folder):
+    """The lesson says the contrary of the dev questions, for a model that has learnt these."""
+    train(plan(str(folder / "model"), folder, "good"))
+    write_lesson(folder / "lies.jsonl", 48, reverse=True)
+    asked = plan(str(folder / "good"), folder, "out", eval_every=2)
+    with pytest.raises(TrainingError, match=r"dev RR@10 fell from .* 3 times in a row.*--learning-rate"):
+        train(replace(asked, data=(folder / "lies.jsonl",)))
+    assert (folder / "out" / "run" / "curves.png").is_file()
+    assert not (folder / "out" / "config.json").exists()
+
+
+def evaluated(*values):
+    return [{"step": 4 * n, "eval_RR@10": value} for n, value in enumerate(values)]
+
+
+def test_the_run_ends_when_quality_has_not_risen_for_so_many_evaluations():
+    history = evaluated(0.9, 0.5, 0.7, 0.7, 0.6)
+    assert start_quality(history).value == 0.9
+    assert best_quality(history) == (8, 0.7)
+    assert evaluations_since_best(history) == 2
+    assert ends_early(history, 2)
+    assert not ends_early(history, 3)
+    assert not ends_early(history, None)
+    assert not ends_early(evaluated(0.9), 1)

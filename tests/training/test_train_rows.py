@@ -1,0 +1,113 @@
+"""Examples as rows: what each loss reads, and what is known of it before the start."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fr_reranker_plugin.errors import CollectionError, SettingsError
+from fr_reranker_plugin.training.examples import TrainingExample
+from fr_reranker_plugin.training.recipes import RECIPES, Recipe, find_recipe
+from fr_reranker_plugin.training.trainer_arguments import paced
+from fr_reranker_plugin.training.training_rows import prepared_rows
+
+ONE = TrainingExample("q", ("a", "b", "c"), (1.0, 0.0, 0.0), (3.0, 1.0, -1.0))
+ALIKE = TrainingExample("r", ("d", "e"), (1.0, 1.0), (0.0, 2.0))
+
+
+def test_a_pointwise_loss_reads_pairs(tmp_path):
+    rows, facts = prepared_rows([ONE, ALIKE], tmp_path / "rows.arrow", "bce")
+    assert rows[:]["passage"] == ["a", "b", "c", "d", "e"]
+    assert rows[:]["label"] == [1, 0, 0, 1, 1]
+    assert (facts.examples, facts.rows, facts.pairs, facts.positives, facts.negatives) == (2, 5, 5, 3, 2)
+    assert facts.no_skill == pytest.approx(-(0.6 * math.log(0.6) + 0.4 * math.log(0.4)))
+    assert facts.floor == 0
+
+
+def test_a_listwise_loss_reads_questions_that_have_something_to_tell_apart(tmp_path):
+    rows, facts = prepared_rows([ONE, ALIKE], tmp_path / "rows.arrow", "listnet")
+    assert list(rows) == [{"query": "q", "passages": ["a", "b", "c"], "labels": [1, 0, 0]}]
+    assert (facts.rows, facts.left_out, facts.pairs) == (1, 1, 3)
+    assert facts.no_skill == pytest.approx(math.log(3))
+    assert 0 < facts.floor < facts.no_skill
+
+
+def test_distillation_reads_the_scores_of_the_teacher(tmp_path):
+    rows, _ = prepared_rows([ONE, ALIKE], tmp_path / "kl.arrow", "kl")
+    assert rows[:]["labels"] == [[3, 1, -1], [0, 2]]
+    rows, _ = prepared_rows([ONE], tmp_path / "mse.arrow", "mse")
+    assert rows[:]["label"] == [3, 1, -1]
+    with pytest.raises(CollectionError, match="'q' has no 'scores' of a teacher"):
+        prepared_rows([replace(ONE, scores=None)], tmp_path / "none.arrow", "kl")
+
+
+def test_as_many_positives_as_negatives_have_ln_2(tmp_path):
+    _, facts = prepared_rows([TrainingExample("q", ("a", "b"), (1.0, 0.0))], tmp_path / "rows.arrow", "bce")
+    assert facts.no_skill == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("examples", "reason"),
+    [
+        ([], "hold no example"),
+        ([TrainingExample("q", ("a",), (1.0,))], "no negatives in 1 examples"),
+        ([TrainingExample("q", ("a",), (0.0,))], "no positives in 1 examples"),
+    ],
+)
+def test_data_that_teaches_nothing_is_refused_each_time(tmp_path, examples, reason):
+    for _ in range(2):
+        with pytest.raises(CollectionError, match=reason):
+            prepared_rows(examples, tmp_path / "rows.arrow", "bce")
+
+
+def test_rows_are_written_once(tmp_path):
+    first, facts = prepared_rows([ONE], tmp_path / "rows.arrow", "bce")
+    again, same = prepared_rows(iter(()), tmp_path / "rows.arrow", "bce")
+    assert list(again) == list(first)
+    assert same == facts
+
+
+def test_the_published_recipe_is_that_of_the_card():
+    recipe = find_recipe("me5-base-mmarcofr")
+    assert recipe == Recipe(
+        model="intfloat/multilingual-e5-base", loss="bce", max_length=256, batch_size=128, steps=20_000,
+        learning_rate=2e-5, schedule="constant", warm_up=0.0, weight_decay=0.01, clip=1.0, precision="bf16", seed=42,
+        eval_every=1000,
+    )  # fmt: skip
+    assert set(RECIPES) == {"me5-base-mmarcofr", "small"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"loss": "hinge"}, "loss must be one of 'bce'"),
+        ({"learning_rate": 0}, "learning_rate must be > 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a number"),
+        ({"warm_up": 1.5}, "warm_up is a share"),
+        ({"batch_size": 0}, "batch_size must be >= 1"),
+        ({"max_length": 8}, "max_length must be >= 16"),
+        ({"precision": "int8"}, "precision must be one of"),
+        ({"patience": 0}, "patience must be >= 1"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_refused(changes, reason):
+    with pytest.raises(SettingsError, match=reason):
+        Recipe(model="embedded", **changes)
+
+
+@given(rows=st.integers(1, 10**7), batch=st.integers(1, 64), accumulation=st.integers(1, 8), epochs=st.floats(0.01, 5))
+def test_a_pace_covers_the_epochs_and_its_points_meet_the_evaluations(rows, batch, accumulation, epochs):
+    recipe = Recipe(model="embedded", batch_size=batch * accumulation, accumulation=accumulation, epochs=epochs)
+    pace = paced(recipe, rows, processes=1)
+    assert (pace.steps - 1) * recipe.batch_size < max(epochs * rows, 1) <= pace.steps * recipe.batch_size + 1
+    assert pace.rows_at_once * accumulation == recipe.batch_size
+    assert pace.eval_every % pace.log_every == 0
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused():
+    with pytest.raises(SettingsError, match="a multiple of 6 as batch_size"):
+        paced(Recipe(model="embedded", batch_size=16, accumulation=3), 100, processes=2)
+    with pytest.raises(SettingsError, match=r"log_every must divide eval_every \(10\), got 4"):
+        paced(Recipe(model="embedded", eval_every=10, log_every=4), 100, processes=1)
