@@ -38,6 +38,7 @@ LIMITS: Final = {
     "pairs_of_those_who_left_never_scored": 0.8,
 }
 _TEXTS: Final = 20
+_SHORT: Final = 80
 _CALLERS: Final = 8
 _LEAVE_AFTER: Final = 0.5
 _LEAVING: Final = 20
@@ -61,11 +62,14 @@ class Requests:
         self._passages = [passage.full_text for _, passage in collection.passages()]
         self._number = count()
 
-    def body(self) -> dict[str, Any]:
-        """Give the next one."""
+    def body(self, longest: int | None = None) -> dict[str, Any]:
+        """Give the next one.
+
+        :param longest: Characters of a passage that are kept; `None`: all.
+        """
         number = next(self._number)
         draw = random.Random(number)  # noqa: S311 -- which passages
-        texts = [f"{text} ({number})" for text in draw.sample(self._passages, _TEXTS)]
+        texts = [f"{text[:longest]} ({number})" for text in draw.sample(self._passages, _TEXTS)]
         return {"query": draw.choice(self._queries), "texts": texts}
 
 
@@ -99,7 +103,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def overhead(url: str, requests: Requests, calls: int) -> dict[str, Any]:
-    """Time the same requests in process and over HTTP, in turns."""
+    """Time the same requests in process and over HTTP, in turns; short ones, whose own time varies less than HTTP's."""
     seconds: dict[str, list[float]] = {"in process": [], "http": []}
     with (
         closing(shared_scorer(ModelSettings(model="embedded"))) as scorer,
@@ -107,7 +111,7 @@ def overhead(url: str, requests: Requests, calls: int) -> dict[str, Any]:
     ):
         scorer.warm_up()
         for number in range(calls):
-            body = requests.body()
+            body = requests.body(_SHORT)
             for name in list(seconds)[:: 1 if number % 2 else -1]:
                 start = perf_counter()
                 if name == "http":
