@@ -35,8 +35,10 @@ def test_help_loads_no_heavy_library() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_console_script_prints_its_version() -> None:
-    done = subprocess.run([fr_reranker(), "--version"], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+@pytest.mark.parametrize("as_module", [False, True], ids=["script", "module"])
+def test_the_console_script_and_the_module_print_the_version(as_module: bool) -> None:
+    command = [sys.executable, "-m", "fr_reranker_plugin.cli"] if as_module else [fr_reranker()]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, version("fr-reranker-plugin") + "\n", "")
 
 
