@@ -91,7 +91,7 @@ def test_every_error_is_a_reranker_error_and_a_builtin_one():
     from fr_reranker_plugin import errors
 
     leaves = [kind for kind in vars(errors).values() if isinstance(kind, type) and kind is not errors.RerankerError]
-    assert len(leaves) == 15
+    assert len(leaves) == 16
     for kind in leaves:
         assert issubclass(kind, errors.RerankerError)
         assert any(issubclass(kind, base) for base in (ValueError, ImportError, RuntimeError, TimeoutError)), kind

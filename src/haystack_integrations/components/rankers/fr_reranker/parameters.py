@@ -2,7 +2,7 @@
 
 import inspect
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from haystack import default_from_dict, default_to_dict
 from haystack.utils import ComponentDevice, Secret
@@ -24,6 +24,8 @@ from fr_reranker_plugin.scoring.settings import (
 )
 from haystack_integrations.components.rankers.fr_reranker import checks
 from haystack_integrations.components.rankers.fr_reranker.request import RankerRules
+
+_AROUND_TEXTS: Final = ("query_prefix", "query_suffix", "document_prefix", "document_suffix")
 
 
 class RankerParameters:
@@ -203,15 +205,9 @@ class RankerParameters:
 
         :param calibration: What the file of the parameter `calibration` holds.
         """
-        form = TextForm(
-            query_prefix=self.query_prefix,
-            query_suffix=self.query_suffix,
-            document_prefix=self.document_prefix,
-            document_suffix=self.document_suffix,
-            separator=self.embedding_separator,
-        )
+        around: dict[str, str] = {name: getattr(self, name) for name in _AROUND_TEXTS}
         return RankerRules(
-            form=form,
+            form=TextForm(separator=self.embedding_separator, **around),
             fields=self.meta_fields_to_embed,
             top_k=self.top_k,
             scale_score=self.scale_score,
@@ -238,7 +234,7 @@ class RankerParameters:
 
     def _check(self) -> None:
         checks.refuse_unsupported(self.trust_remote_code, self.config_kwargs)
-        for name in ("query_prefix", "query_suffix", "document_prefix", "document_suffix", "embedding_separator"):
+        for name in (*_AROUND_TEXTS, "embedding_separator"):
             checks.check_text(name, getattr(self, name))
         for name in ("revision", "cache_folder", "calibration"):
             checks.check_text(name, getattr(self, name), optional=True)
