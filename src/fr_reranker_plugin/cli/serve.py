@@ -54,9 +54,9 @@ def serve(  # noqa: PLR0913 -- each parameter is an option of the command
         window_overlap=window_overlap,
     )
     silence_libraries()
-    log_as_json()
     batch = replace(options.batch_settings(), max_waiting_pairs=max_waiting_pairs)
     app = create_app(SharedScorer(options.model_settings(), batch), settings, index=index, sample=sample)
+    log_as_json()  # not sooner: what was wrongly asked for is said in one plain line
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         note(f"everyone who reaches {host} may ask; give keys with --keys-file or FR_RERANKER_API_KEYS")
     try:
