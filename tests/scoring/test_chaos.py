@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from engines import TIMEOUT, LengthEngine
+from engines import TIMEOUT, LengthEngine, wait_until
 from fr_reranker_plugin import BatchingScorer, BatchSettings, DeadlineExceededError, OverloadedError, ScoringError
 
 THREADS, LOOPS, CALLS = 8, 4, 100
@@ -112,9 +112,10 @@ def test_in_chaos_nothing_hangs_and_nobody_fails_for_another(pads, depth, engine
             wrong = [one for future in threads + loops for one in future.result(2 * TIMEOUT)]
         finally:
             stop.set()
-        counts = scorer.snapshot()
         assert wrong == []
-        assert (counts.waiting_pairs, counts.waiting_tokens, scorer._queue._known) == (0, 0, {})
+        wait_until(lambda: not scorer._queue._known)  # what was cancelled may still be computed
+        counts = scorer.snapshot()
+        assert (counts.waiting_pairs, counts.waiting_tokens) == (0, 0)
         assert scorer.health().engines_alive == engines
     assert counts.oom_splits > 0
     assert counts.failed_pairs > 0
