@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fr_reranker_plugin.errors import ScoringError
+from fr_reranker_plugin.scoring.in_flight import under_way
 from fr_reranker_plugin.scoring.ray_workers import RayCluster, score_on_ray
 from fr_reranker_plugin.scoring.row_scoring import score_rows
 from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer
@@ -30,15 +29,8 @@ def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreRows:
     """
 
     def score(blocks: Iterable[Block]) -> Iterator[ScoredBlock]:
-        with ThreadPoolExecutor(in_flight) as pool:
-            waiting: deque[tuple[Part, Future[Any]]] = deque()
-            for part, rows in blocks:
-                waiting.append((part, pool.submit(score_rows, scorer, rows)))
-                if len(waiting) >= in_flight:
-                    first, scored = waiting.popleft()
-                    yield first, scored.result()
-            for first, scored in waiting:
-                yield first, scored.result()
+        for (part, _), scored in under_way(blocks, lambda block: score_rows(scorer, block[1]), most=in_flight):
+            yield part, scored
 
     return score
 

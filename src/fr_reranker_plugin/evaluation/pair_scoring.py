@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from fr_reranker_plugin.evaluation.evaluation import Block, ScoreBlocks
+from fr_reranker_plugin.scoring.in_flight import under_way
 from fr_reranker_plugin.scoring.scorer import Logits, Scorer
 
 
@@ -17,15 +16,7 @@ def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreBlocks:
     """
 
     def score(blocks: Iterator[Block]) -> Iterator[tuple[Block, Logits]]:
-        with ThreadPoolExecutor(in_flight) as pool:
-            waiting: deque[tuple[Block, Future[Logits]]] = deque()
-            for block in blocks:
-                waiting.append((block, pool.submit(_score, scorer, block)))
-                if len(waiting) >= in_flight:
-                    first, scored = waiting.popleft()
-                    yield first, scored.result()
-            for first, scored in waiting:
-                yield first, scored.result()
+        return under_way(blocks, lambda block: _score(scorer, block), most=in_flight)
 
     return score
 
