@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -27,11 +28,11 @@ STEPS_DRAWN = 16
 class Schedule:
     """How long to train, and how.
 
-    The rate rises over `warm_up` steps, stays, and falls to nothing over the last `decay` of the time. Texts are
+    The rate rises over `warm_up` steps, stays, and falls to nothing over the last `decay` of the steps. Texts are
     short (`short`: software documentation, `long`: the rest) until the rate falls, and longer from then on.
     """
 
-    minutes: float
+    steps: int
     rate: float = 1.2e-4
     warm_up: int = 40
     decay: float = 0.4
@@ -118,7 +119,7 @@ def group_loss(logits: torch.Tensor, teacher: torch.Tensor, schedule: Schedule) 
 
 
 def train(student: Student, data: TrainingSet, schedule: Schedule, *, seed: int, workers: int) -> Iterator[Progress]:
-    """Train for the schedule's minutes, yielding after each step."""
+    """Take the schedule's steps, yielding after each."""
     lesson, optimiser = Lesson(data, schedule, seed), student.optimiser(schedule.rate)
     progress, start = Progress(), time.monotonic()
 
@@ -131,10 +132,8 @@ def train(student: Student, data: TrainingSet, schedule: Schedule, *, seed: int,
         return loss.item()
 
     with ThreadPoolExecutor(workers) as pool:
-        for batches in lesson:
-            done = (time.monotonic() - start) / 60 / schedule.minutes
-            if done >= 1:
-                return
+        for batches in islice(lesson, schedule.steps):
+            done = progress.step / schedule.steps
             lesson.late = done > 1 - schedule.decay
             factor = min(1, (progress.step + 1) / schedule.warm_up) * min(1, max(0.02, (1 - done) / schedule.decay))
             for group in optimiser.param_groups:
