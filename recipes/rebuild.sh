@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Rebuild both embedded models: recipes/rebuild.sh DATA OUT, in an environment with this package and its extra "evaluate".
 #
-# DATA holds the collections of recipes/SOURCES.md; their checksums are looked at first. The bi-encoder comes out byte for
-# byte. The cross-encoder does not: threads add up gradients in the order in which they end. Its figures do, within their
-# intervals.
+# DATA holds the collections of recipes/SOURCES.md; their checksums are looked at first. The bi-encoder's weights come out byte
+# for byte, the scores of its pieces to the fourteenth digit. The cross-encoder does not: threads add up gradients in the order
+# in which they end.
 set -euo pipefail
 data=$(realpath "$1")
 mkdir -p "$2" && out=$(realpath "$2")
