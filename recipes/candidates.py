@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import bm25s
 import numpy as np
 import Stemmer
+from tokenizers import Tokenizer
 
-from pairs import Pair, read_pairs, read_passages
-from texts import Embedder, Ids, load_tokenizer, token_ids
+from pairs import Pair
+from texts import Embedder, Ids, token_ids
 
 # What is plentiful (software documentation, often machine-translated) is capped; questions come first.
 MOST_PAIRS = {
@@ -69,16 +69,19 @@ def weight(pair: Pair, *, late: bool) -> float:
     return 0.35 if late else 1.0
 
 
-def build_training_set(data: Path, bi_encoder: Path, *, device: str, seed: int) -> TrainingSet:
-    """Choose the pairs, embed them, and score the candidates of each query.
+def build_training_set(
+    pairs: Sequence[Pair],
+    passages: Mapping[str, Mapping[str, str]],
+    tokenizer: Tokenizer,
+    embedder: Embedder,
+    rng: np.random.Generator,
+) -> TrainingSet:
+    """Choose among the pairs, embed them, and score the candidates of each query.
 
     The passages are cut to what the cross-encoder will read, so that teacher and student see the same words.
     """
-    rng = np.random.default_rng(seed)
-    pairs = choose_pairs(read_pairs(data, "train"), rng)
-    passages = read_passages(data)
+    pairs = choose_pairs(pairs, rng)
     pool = list(dict.fromkeys(i for p in pairs for i in (p.positive, *p.negatives[:3])))
-    tokenizer, embedder = load_tokenizer(bi_encoder), Embedder(bi_encoder, device=device)
     long = {i for i in pool if passages[i]["source"] in GENERAL | {"piaf"}}
     ids = token_ids(tokenizer, [passages[i]["full_text"] for i in pool])
     ids = [text[: LONG if i in long else SHORT] for i, text in zip(pool, ids, strict=True)]

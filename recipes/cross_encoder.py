@@ -13,7 +13,7 @@ from transformers import BertConfig
 from candidates import TrainingSet, build_training_set
 from everyday import everyday_set, joined, read_written
 from folders import save_model, save_tokenizer
-from pairs import read_passages
+from pairs import read_pairs, read_passages
 from student import Student
 from texts import Embedder, load_tokenizer
 from training import Schedule, train
@@ -55,13 +55,14 @@ def arguments() -> argparse.Namespace:
 
 def training_data(options: argparse.Namespace) -> TrainingSet:
     """Choose and score the candidates of the labelled pairs, and of the everyday questions beside them."""
-    data = build_training_set(options.data, options.bi_encoder, device=options.device, seed=options.seed)
+    passages, tokenizer = read_passages(options.data), load_tokenizer(options.bi_encoder)
+    embedder = Embedder(options.bi_encoder, device=options.device)
+    pairs = read_pairs(options.data, "train")
+    data = build_training_set(pairs, passages, tokenizer, embedder, np.random.default_rng(options.seed))
     if not options.everyday:
         return data
-    written = read_written(options.everyday, read_passages(options.data))
-    embedder = Embedder(options.bi_encoder, device=options.device)
-    tokenizer, rng = load_tokenizer(options.bi_encoder), np.random.default_rng(options.seed)
-    return joined(data, everyday_set(written, tokenizer, embedder, rng), options.share)
+    written = read_written(options.everyday, passages)
+    return joined(data, everyday_set(written, tokenizer, embedder, np.random.default_rng(options.seed)), options.share)
 
 
 def main() -> None:

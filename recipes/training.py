@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
@@ -121,7 +120,7 @@ def group_loss(logits: torch.Tensor, teacher: torch.Tensor, schedule: Schedule) 
 def train(student: Student, data: TrainingSet, schedule: Schedule, *, seed: int, workers: int) -> Iterator[Progress]:
     """Take the schedule's steps, yielding after each."""
     lesson, optimiser = Lesson(data, schedule, seed), student.optimiser(schedule.rate)
-    progress, start = Progress(), time.monotonic()
+    stream, progress, start = iter(lesson), Progress(), time.monotonic()
 
     def learn(batch: list[Group]) -> float:
         logits = student.logits([pair for group in batch for pair in group.pairs])
@@ -132,9 +131,10 @@ def train(student: Student, data: TrainingSet, schedule: Schedule, *, seed: int,
         return loss.item()
 
     with ThreadPoolExecutor(workers) as pool:
-        for batches in islice(lesson, schedule.steps):
+        while progress.step < schedule.steps:
             done = progress.step / schedule.steps
-            lesson.late = done > 1 - schedule.decay
+            lesson.late = done >= 1 - schedule.decay
+            batches = next(stream)  # not before: a rate that falls at once learns from long texts only
             factor = min(1, (progress.step + 1) / schedule.warm_up) * min(1, max(0.02, (1 - done) / schedule.decay))
             for group in optimiser.param_groups:
                 group["lr"] = group["rate"] * factor
