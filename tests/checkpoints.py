@@ -1,5 +1,6 @@
 """Tiny real checkpoints with random weights, built in the test run: one per supported family."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -23,7 +24,10 @@ SENTENCES = [
     "Où déposer une plainte après un vol ? Au commissariat, à la gendarmerie ou en ligne.",
     "Le médecin traitant prescrit un arrêt de travail, à envoyer sous quarante-huit heures.",
 ]
-"""French text that the tiny vocabularies are learnt from."""
+"""French text that the tiny vocabularies were learnt from."""
+
+# Kept as files: two processes that learn Unigram or WordPiece pieces from one text end with different ones.
+_VOCABULARIES = Path(__file__).parent / "vocabularies"
 
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 _XLM_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -34,7 +38,7 @@ FAMILIES = ("xlm-roberta", "camembert", "roberta", "bert", "distilbert")
 
 def build_cross_encoder(folder: Path, family: str = "xlm-roberta", *, seed: int = 0, num_labels: int = 1) -> Path:
     """Save a tiny one-logit cross-encoder of `family` and give its folder back."""
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + FAMILIES.index(family))  # families that share a vocabulary differ in their weights
     tokenizer = _bert_tokenizer() if family in ("bert", "distilbert") else _xlm_tokenizer(family)
     tokenizer.save_pretrained(folder)
     config = _config(family, len(tokenizer), num_labels)
@@ -69,14 +73,13 @@ def _xlm_tokenizer(family: str) -> PreTrainedTokenizerFast:
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
+        tokenizer.train_from_iterator(SENTENCES * 5, trainer)
     else:
-        tokenizer = Tokenizer(models.Unigram())
+        pieces = json.loads((_VOCABULARIES / "unigram.json").read_text(encoding="utf-8"))
+        tokenizer = Tokenizer(models.Unigram([tuple(piece) for piece in pieces], unk_id=_XLM_SPECIALS.index("<unk>")))
         tokenizer.normalizer = normalizers.NFKC()
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-        trainer = trainers.UnigramTrainer(
-            vocab_size=300, special_tokens=_XLM_SPECIALS, unk_token="<unk>", show_progress=False
-        )
-    tokenizer.train_from_iterator(SENTENCES * 5, trainer)
+        tokenizer.add_special_tokens(_XLM_SPECIALS)
     tokenizer.decoder = decoders.ByteLevel() if family == "roberta" else decoders.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
@@ -88,11 +91,11 @@ def _xlm_tokenizer(family: str) -> PreTrainedTokenizerFast:
 
 
 def _bert_tokenizer() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    pieces = (_VOCABULARIES / "wordpiece.txt").read_text(encoding="utf-8").splitlines()
+    tokenizer = Tokenizer(models.WordPiece({piece: row for row, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(_BERT_SPECIALS)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=_BERT_SPECIALS, show_progress=False)
-    tokenizer.train_from_iterator(SENTENCES * 5, trainer)
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]

@@ -72,7 +72,7 @@ def test_the_tables_stay_within_the_width(tiny: list[str], run, monkeypatch: pyt
 
 
 def test_the_cross_encoder_alone_is_measured_beside_both_stages(tiny: list[str], run) -> None:
-    options = ("demo", "--json", "--candidates", "5", "--questions", "1", *tiny)
+    options = ("demo", "--json", "--candidates", "20", "--questions", "1", *tiny)
     both, alone = (run(*options, "--first-stage-weight", weight).json["summary"] for weight in ("0.5", "0"))
     assert alone["cross_encoder"] == alone["reranked"] == pytest.approx(both["cross_encoder"])
     assert both["reranked"] != pytest.approx(both["cross_encoder"])
