@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fr_reranker_plugin.scoring.forward import int8
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "recipes").glob("*.md")])
 LONG = {"haystack_rag.py", "langchain_rag.py", "vos_documents.py"}  # see test_examples.py
@@ -32,7 +34,10 @@ def test_the_code_in_readme_and_docs_runs(block, tmp_path):
     script = tmp_path / "block.py"
     script.write_text(block)
     result = run_python(str(script))
-    assert result.returncode == 0, result.stderr[-2000:]
+    if 'dtype="int8"' in block and "onnx" not in block and not int8.is_supported():
+        assert "dtype 'int8' needs a CPU with" in result.stderr
+    else:
+        assert result.returncode == 0, result.stderr[-2000:]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)

@@ -57,7 +57,10 @@ def _check_dtype(dtype: str, kind: str) -> None:
     if dtype == "int8" and kind != "cpu":
         raise SettingsError(f"dtype 'int8' is for CPUs; on {kind!r} use 'float16', which is as fast there and closer")
     if dtype == "int8" and not int8.is_supported():
-        raise SettingsError("dtype 'int8' needs a CPU with AVX-512 VNNI or AVX-VNNI, and torch for x86; use 'float32'")
+        raise SettingsError(
+            "dtype 'int8' needs a CPU with AVX-512 VNNI or AVX-VNNI, and torch for x86; "
+            "use 'float32', or backend 'onnx'"
+        )
 
 
 def _resolve_device(name: str | None) -> str:
