@@ -52,6 +52,12 @@ def machine(device: str) -> dict[str, Any]:
     return facts
 
 
+def multiplies_bfloat16(device: str) -> bool:
+    """Tell whether the device multiplies bfloat16 by itself; elsewhere it is far slower than float32."""
+    flags = (processor_field("flags") or "").split()
+    return device.startswith("cuda") or "avx512_bf16" in flags or "amx_bf16" in flags
+
+
 def measured_peak(device: str) -> dict[str, float]:
     """Give the FLOP/s that one large matrix product reaches here, by dtype."""
     import torch
@@ -59,6 +65,8 @@ def measured_peak(device: str) -> dict[str, float]:
     size, dtypes = _GEMM["cuda" if device.startswith("cuda") else "cpu"]
     peak = {}
     for name in dtypes:
+        if name == "bfloat16" and not multiplies_bfloat16(device):
+            continue  # a minute for each product
         left = torch.randn(size, size, device=device).to(getattr(torch, name))
 
         def product(left: torch.Tensor = left) -> None:
