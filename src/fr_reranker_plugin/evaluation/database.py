@@ -13,7 +13,7 @@ from fr_reranker_plugin.collections import Candidate, JudgedCollection, Passage
 from fr_reranker_plugin.errors import CollectionError, SettingsError
 from fr_reranker_plugin.retrieval.encoding_stream import in_blocks
 
-_FORMAT: Final = "1"
+_FORMAT: Final = "2"
 _WRITTEN_AT_ONCE: Final = 10_000
 _ASKED_AT_ONCE: Final = 500
 """Ids in one SQL statement; old versions of SQLite allow 999."""
