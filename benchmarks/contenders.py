@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
+from benchmarks.machine import multiplies_bfloat16
 from benchmarks.peers.piped import Piped
 
 
@@ -155,8 +156,11 @@ CUDA: Final = (
 
 
 def contenders(device: str) -> tuple[Contender, ...]:
-    """Give who is measured on a device."""
-    return CUDA if device.startswith("cuda") else CPU
+    """Give who is measured on a device; nobody in bfloat16 where one batch would take minutes."""
+    everybody = CUDA if device.startswith("cuda") else CPU
+    if multiplies_bfloat16(device):
+        return everybody
+    return tuple(one for one in everybody if not one.name.endswith(" bf16"))
 
 
 def opened(contender: Contender, folder: Path, *, device: str, cache: Path, pythons: Mapping[str, str]) -> Scoring:

@@ -239,6 +239,15 @@ def test_names_are_unique_and_both_lists_have_what_the_ratios_need():
     assert contenders("cuda:1") is CUDA
 
 
+@pytest.mark.parametrize(("flags", "bfloat16"), [("avx2", False), ("avx2 avx512f", True), (None, True)])
+def test_bfloat16_is_left_out_where_x86_has_no_instructions_for_it(monkeypatch, flags, bfloat16):
+    monkeypatch.setattr("benchmarks.machine.processor_field", lambda _: flags)
+    names = [one.name for one in contenders("cpu")]
+    assert ("ours bf16" in names) is bfloat16
+    assert {"ours fp32", "ours int8", REFERENCE} < set(names)
+    assert contenders("cuda") is CUDA
+
+
 def test_length_sorted_batches_give_logits_in_the_order_of_the_pairs():
     folder = embedded_checkpoint("cross_encoder")
     sizes = []
