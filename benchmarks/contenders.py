@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
-from benchmarks.machine import multiplies_bfloat16
 from benchmarks.peers.piped import Piped
+from fr_reranker_plugin.scoring.forward import bfloat16_product
 
 
 class Scoring(Protocol):
@@ -157,10 +157,11 @@ CUDA: Final = (
 
 def contenders(device: str) -> tuple[Contender, ...]:
     """Give who is measured on a device; nobody in bfloat16 where one batch would take minutes."""
-    everybody = CUDA if device.startswith("cuda") else CPU
-    if multiplies_bfloat16(device):
-        return everybody
-    return tuple(one for one in everybody if not one.name.endswith(" bf16"))
+    if device.startswith("cuda"):
+        return CUDA
+    if bfloat16_product.is_slow():
+        return tuple(one for one in CPU if not one.name.endswith(" bf16"))
+    return CPU
 
 
 def opened(contender: Contender, folder: Path, *, device: str, cache: Path, pythons: Mapping[str, str]) -> Scoring:

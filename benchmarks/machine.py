@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from benchmarks.rounds import seconds_of
 from fr_reranker_plugin.evaluation.provenance import processor_field, versions
+from fr_reranker_plugin.scoring.forward import bfloat16_product
 
 _PACKAGES: Final = ("fr-reranker-plugin", "torch", "transformers", "tokenizers", "sentence-transformers", "numpy",
                     "faiss-cpu", "onnxruntime", "onnx", "openvino", "ctranslate2", "FlagEmbedding", "haystack-ai",
@@ -52,12 +53,6 @@ def machine(device: str) -> dict[str, Any]:
     return facts
 
 
-def multiplies_bfloat16(device: str) -> bool:
-    """Tell whether bfloat16 is worth measuring: on x86 without AVX-512 it is far slower than float32."""
-    flags = (processor_field("flags") or "").split()
-    return device.startswith("cuda") or not flags or "avx512f" in flags
-
-
 def measured_peak(device: str) -> dict[str, float]:
     """Give the FLOP/s that one large matrix product reaches here, by dtype."""
     import torch
@@ -65,7 +60,7 @@ def measured_peak(device: str) -> dict[str, float]:
     size, dtypes = _GEMM["cuda" if device.startswith("cuda") else "cpu"]
     peak = {}
     for name in dtypes:
-        if name == "bfloat16" and not multiplies_bfloat16(device):
+        if name == "bfloat16" and device == "cpu" and bfloat16_product.is_slow():
             continue  # one product takes a minute
         left = torch.randn(size, size, device=device).to(getattr(torch, name))
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
     from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
+logger = logging.getLogger(__name__)
 
 _ONNX_DTYPES: Final = ("float32", "int8")
 
@@ -48,12 +49,14 @@ def _resolve_onnx(settings: ModelSettings) -> ModelSettings:
 
 
 def _check_dtype(dtype: str, kind: str) -> None:
-    from fr_reranker_plugin.scoring.forward import int8
+    from fr_reranker_plugin.scoring.forward import bfloat16_product, int8
 
     if dtype == "float16" and kind == "cpu":
         raise SettingsError(
             "dtype 'float16' is slow and inexact on a CPU; use 'float32', or 'bfloat16' on AMX hardware"
         )
+    if dtype == "bfloat16" and kind == "cpu" and bfloat16_product.is_slow():
+        logger.warning("this CPU has no instructions for 'bfloat16', which takes it many times as long as 'float32'")
     if dtype == "int8" and kind != "cpu":
         raise SettingsError(f"dtype 'int8' is for CPUs; on {kind!r} use 'float16', which is as fast there and closer")
     if dtype == "int8" and not int8.is_supported():

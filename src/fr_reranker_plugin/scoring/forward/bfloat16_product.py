@@ -58,6 +58,12 @@ def has_tile_units() -> bool:
     return bool(capabilities().get("amx_bf16"))
 
 
+def is_slow() -> bool:
+    """Whether bfloat16 takes this CPU many times as long as float32: x86 without AVX-512."""
+    known = capabilities()
+    return bool(known.get("avx2")) and not known.get("avx512_f")
+
+
 @cache
 def is_available() -> bool:
     """Whether this CPU has the tile units, torch carries the function, and it computes what it should."""
