@@ -43,8 +43,8 @@ def rank_with_a_killed_worker(model: str, data_set: Path, folder: Path) -> dict:
     inner = by_ray(ModelSettings(model=model), None, RayCluster(workers=2))
     killed = []
 
-    def score(blocks):
-        for found in inner(blocks):
+    def score(blocks, windows):
+        for found in inner(blocks, windows):
             if not killed:
                 killed.append(processes("ray::Worker")[0])
                 os.kill(killed[0], signal.SIGKILL)

@@ -111,8 +111,8 @@ def test_a_run_that_is_broken_off_keeps_its_parts_and_goes_on(scorer, tmp_path: 
     rows = [{"query": f"q{n}", "passages": ["a" * (n + 1)]} for n in range(9)]
     path, folder = write(tmp_path / "a.jsonl", rows), tmp_path / "out"
 
-    def breaks_off(blocks):
-        for number, found in enumerate(by_scorer(scorer, in_flight=1)(blocks)):
+    def breaks_off(blocks, windows):
+        for number, found in enumerate(by_scorer(scorer, in_flight=1)(blocks, windows)):
             if number == 2:
                 raise KeyboardInterrupt
             yield found

@@ -84,3 +84,32 @@ def test_an_option_that_makes_no_sense_is_refused(run, tiny_model, wrong):
     done = run("rerank", QUERY, "--model", tiny_model, *wrong, stdin="a")
     assert done.code == 2
     assert wrong[0] in done.err
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_data_set_is_read_in_windows_as_one_query_is(run, tiny_model, expected, tmp_path, form):
+    path, out = tmp_path / f"rows.{form}", tmp_path / "out"
+    rows = [{"query": QUERY, "passages": PASSAGES[:4]}, {"query": QUERY, "passages": [SENTENCES[4]]}]
+    if form == "jsonl":
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pytest.importorskip("pyarrow").Table.from_pylist(rows), path)
+    arguments = ["rerank-dataset", str(path), "--out", str(out), *options(tiny_model)]
+    done = run(*arguments, *WINDOWS)
+    assert (done.code, done.json["rows"]) == (0, 2)
+    [part] = out.glob(f"part-*.{form}")
+    found = (
+        [json.loads(line) for line in part.read_text().splitlines()]
+        if form == "jsonl"
+        else parquet.read_table(part).to_pylist()
+    )
+    for row in found:
+        for one in row["ranking"]:
+            best, passage = one["best_passage"], rows[row["row"] - 1]["passages"][one["index"]]
+            assert best["text"] == passage[best["start"] : best["end"]]
+            assert bool(best["windows"]) is bool(passage.strip())
+    of_long = next(one for one in found[0]["ranking"] if one["index"] == 1)
+    assert of_long["best_passage"]["windows"] == expected.best[1].windows > 1
+    assert (of_long["logit"], of_long["truncated"]) == (pytest.approx(expected[1], abs=1e-4), False)
+    assert "holds rankings with another windows" in run(*arguments).err

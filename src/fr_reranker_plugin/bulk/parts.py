@@ -47,15 +47,17 @@ class PartFolder(FolderLock):
     :param folder: Made if there is none.
     :param form: In which form parts are written.
     :param facts: What the rankings depend on.
+    :param best_passages: Whether each ranked passage has its best part with it.
     :raises IndexLockedError: If another process writes into the folder.
     :raises SettingsError: If the folder holds rankings that depend on something else.
     """
 
-    def __init__(self, folder: Path, form: Form, facts: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, form: Form, facts: Mapping[str, Any], *, best_passages: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder / "writer.lock")
         self.folder: Final = folder
         self._form: Final = form
+        self._best_passages: Final = best_passages
         try:
             self._check(json.loads(json.dumps(facts)))
         except BaseException:
@@ -74,7 +76,8 @@ class PartFolder(FolderLock):
         """Keep a part; its bad rows are told first, so that a part that is there has told all of them."""
         if bad:
             replace_file(self.folder / f"errors-{number:06}.jsonl", _lines(row._asdict() for row in bad))
-        replace_file(self._path(number), _lines(rankings) if self._form == "jsonl" else _parquet(rankings))
+        packed = _lines(rankings) if self._form == "jsonl" else _parquet(rankings, best_passages=self._best_passages)
+        replace_file(self._path(number), packed)
 
     def bad_rows(self) -> Iterator[BadRow]:
         """Yield the bad rows of all parts."""
@@ -103,12 +106,15 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
-def _parquet(rankings: Sequence[Mapping[str, Any]]) -> bytes:
+def _parquet(rankings: Sequence[Mapping[str, Any]], *, best_passages: bool) -> bytes:
     pyarrow, parquet = arrow()
     passage = {
         "rank": pyarrow.int32(), "index": pyarrow.int32(), "id": pyarrow.string(), "score": pyarrow.float64(),
         "logit": pyarrow.float64(), "truncated": pyarrow.bool_(),
     }  # fmt: skip
+    if best_passages:
+        place = [(name, pyarrow.int32()) for name in ("start", "end", "windows")]
+        passage["best_passage"] = pyarrow.struct([("text", pyarrow.string()), *place])
     schema = pyarrow.schema(
         {
             "file": pyarrow.string(), "row": pyarrow.int64(), "id": pyarrow.string(), "query": pyarrow.string(),

@@ -13,6 +13,7 @@ from fr_reranker_plugin.bulk.parts import Part, PartFolder, in_parts
 from fr_reranker_plugin.bulk.row_scorers import Block, ScoreRows
 from fr_reranker_plugin.errors import CollectionError, ScoringError, SettingsError
 from fr_reranker_plugin.scoring.calibration import Calibration
+from fr_reranker_plugin.scoring.long_documents import WindowedLogits, WindowSettings
 from fr_reranker_plugin.scoring.ranking import Candidates, rank_by_score
 from fr_reranker_plugin.scoring.scorer import Logits
 from fr_reranker_plugin.scoring.settings import check_calibrated_scale, check_threshold, check_whole_number
@@ -31,6 +32,7 @@ class BulkSettings:
     :param score_threshold: Keep scores of at least this much, on the reported scale.
     :param scale_score: Report scores from 0 to 1 rather than logits.
     :param calibration: Gives the scores in place of the sigmoid.
+    :param windows: How passages are read that are longer than the model reads; `None` leaves their ends out.
     :param on_error: See `OnError`.
     :param checkpoint_every: Passages of a part: what is lost at most, for each part under way, by a kill.
     :raises SettingsError: If a value is not allowed.
@@ -40,6 +42,7 @@ class BulkSettings:
     score_threshold: float | None = None
     scale_score: bool = True
     calibration: Calibration | None = None
+    windows: WindowSettings | None = None
     on_error: OnError = "fail"
     checkpoint_every: int = 10_000
 
@@ -98,9 +101,9 @@ def rank_data_set(
         raise SettingsError(f"{folder} holds the data set; name another folder for the rankings")
     chosen = settings or BulkSettings()
     facts = {"format": _FORMAT, "data set": data_set.fingerprint(), "model": model, **chosen.facts()}
-    with closing(PartFolder(folder, data_set.form, facts)) as parts:
+    with closing(PartFolder(folder, data_set.form, facts, best_passages=chosen.windows is not None)) as parts:
         work = _Work(data_set, parts, chosen)
-        for part, logits in score(work.blocks()):
+        for part, logits in score(work.blocks(), chosen.windows):
             work.keep(part, logits)
             on_progress(len(part.rows) + len(part.bad))
         work.check()
@@ -150,6 +153,7 @@ class _Work:
     def _ranking(self, row: Row, scored: Logits) -> dict[str, Any]:
         candidates = _candidates(row)
         truncated = candidates.passages_of_pairs(scored.truncated)
+        best = candidates.best_passages(scored.best) if isinstance(scored, WindowedLogits) else None
         ranking = rank_by_score(
             candidates.logits_of_passages(scored),
             top_k=self._settings.top_k,
@@ -165,6 +169,7 @@ class _Work:
                 "score": one.score,
                 "logit": one.logit,
                 "truncated": one.index in truncated,
+                **({"best_passage": best[one.index]} if best else {}),
             }
             for rank, one in enumerate(ranking, start=1)
         ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fr_reranker_plugin.errors import ScoringError
 from fr_reranker_plugin.scoring.in_flight import under_way
+from fr_reranker_plugin.scoring.long_documents import WindowSettings, reading
 from fr_reranker_plugin.scoring.ray_workers import RayCluster, score_on_ray
 from fr_reranker_plugin.scoring.row_scoring import score_rows
 from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 Block = tuple["Part", Sequence[Sequence[Pair]]]
 ScoredBlock = tuple["Part", list[Logits | ScoringError]]
 
-ScoreRows = Callable[[Iterable[Block]], Iterator[ScoredBlock]]
-"""Scores the rows of parts, and gives the parts back in any order with what `score_rows` gives for their rows."""
+ScoreRows = Callable[[Iterable[Block], WindowSettings | None], Iterator[ScoredBlock]]
+"""Scores the rows of parts, long passages in windows where there are settings for them, and gives the parts back in any
+order with what `score_rows` gives for their rows."""
 
 
 def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreRows:
@@ -28,8 +30,9 @@ def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreRows:
     :param in_flight: Parts that are under way together.
     """
 
-    def score(blocks: Iterable[Block]) -> Iterator[ScoredBlock]:
-        for (part, _), scored in under_way(blocks, lambda block: score_rows(scorer, block[1]), most=in_flight):
+    def score(blocks: Iterable[Block], windows: WindowSettings | None) -> Iterator[ScoredBlock]:
+        reader = reading(scorer, windows)
+        for (part, _), scored in under_way(blocks, lambda block: score_rows(reader, block[1]), most=in_flight):
             yield part, scored
 
     return score
@@ -38,7 +41,7 @@ def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreRows:
 def by_ray(model: ModelSettings, batch: BatchSettings | None, cluster: RayCluster) -> ScoreRows:
     """Score on the workers of a cluster; see `score_on_ray`."""
 
-    def score(blocks: Iterable[Block]) -> Iterator[ScoredBlock]:
-        return score_on_ray(blocks, model, batch, cluster)
+    def score(blocks: Iterable[Block], windows: WindowSettings | None) -> Iterator[ScoredBlock]:
+        return score_on_ray(blocks, model, batch, cluster, windows=windows)
 
     return score

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fr_reranker_plugin.scoring.scorer import Scorer
+if TYPE_CHECKING:
+    from fr_reranker_plugin.scoring.long_documents import WindowSettings
+    from fr_reranker_plugin.scoring.scorer import Scorer
 
 
 class LongPassages(StrEnum):
@@ -29,9 +31,15 @@ WindowOverlapOption = Annotated[
 ]
 
 
+def window_settings(rule: LongPassages, *, overlap: int) -> WindowSettings | None:
+    """Give the settings behind the options; `None` where ends are left out."""
+    from fr_reranker_plugin.scoring import long_documents
+
+    return long_documents.window_settings(rule.value, overlap=overlap)
+
+
 def reading(scorer: Scorer, rule: LongPassages, *, overlap: int) -> Scorer:
     """Give the scorer, reading long passages by the rule that was chosen."""
-    from fr_reranker_plugin.scoring.long_documents import LongDocumentScorer, window_settings
+    from fr_reranker_plugin.scoring import long_documents
 
-    windows = window_settings(rule.value, overlap=overlap)
-    return scorer if windows is None else LongDocumentScorer(scorer, windows)
+    return long_documents.reading(scorer, window_settings(rule, overlap=overlap))

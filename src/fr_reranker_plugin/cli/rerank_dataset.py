@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fr_reranker_plugin.cli.calibration import CalibrationOption, read_calibration
+from fr_reranker_plugin.cli.long_documents import (
+    LongDocumentsOption,
+    LongPassages,
+    WindowOverlapOption,
+    window_settings,
+)
 from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
 from fr_reranker_plugin.cli.printing import note, print_facts, print_json
 from fr_reranker_plugin.errors import SettingsError
@@ -40,6 +46,8 @@ def rerank_dataset(  # noqa: PLR0913 -- each parameter is an option of the comma
         bool, typer.Option("--raw-scores", help="Logits instead of scores from 0 to 1; --threshold too.")
     ] = False,
     calibration: CalibrationOption = None,
+    long_documents: LongDocumentsOption = LongPassages.TRUNCATE,
+    window_overlap: WindowOverlapOption = 64,
     on_error: Annotated[
         BadRows, typer.Option(help="fail: stop at a row that cannot be ranked; skip: note it in errors-*.jsonl.")
     ] = BadRows.FAIL,
@@ -74,6 +82,7 @@ def rerank_dataset(  # noqa: PLR0913 -- each parameter is an option of the comma
         score_threshold=threshold,
         scale_score=not raw_scores,
         calibration=read_calibration(calibration, model=options.model, raw_scores=raw_scores),
+        windows=window_settings(long_documents, overlap=window_overlap),
         on_error=on_error.value,
         checkpoint_every=checkpoint_every,
     )

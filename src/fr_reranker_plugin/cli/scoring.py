@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from fr_reranker_plugin.cli.model_options import ModelOptions
 from fr_reranker_plugin.scoring.long_documents import WindowedLogits
-from fr_reranker_plugin.scoring.ranking import NOTHING_READ, BestPassage, Candidates, part_of
+from fr_reranker_plugin.scoring.ranking import BestPassage, Candidates
 from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer
-from fr_reranker_plugin.scoring.windows import BestWindow
 
 if TYPE_CHECKING:
     from fr_reranker_plugin.scoring.shared import SharedScorer
@@ -71,9 +70,9 @@ def score_candidates(scorer: Scorer, groups: Sequence[Candidates], *, label: str
     start = 0
     for group in groups:
         end = start + len(group.pairs)
-        truncated = group.passages_of_pairs(place - start for place in logits.truncated if start <= place < end)
-        best = _best_passages(group, logits.best[start:end]) if isinstance(logits, WindowedLogits) else ()
-        scored.append(Scored(group.logits_of_passages(logits[start:end]), truncated, best))
+        part = logits.part(start, end)
+        best = group.best_passages(part.best) if isinstance(part, WindowedLogits) else ()
+        scored.append(Scored(group.logits_of_passages(part), group.passages_of_pairs(part.truncated), best))
         start = end
     return scored
 
@@ -84,13 +83,6 @@ def score_pairs(scorer: Scorer, pairs: Sequence[Pair], *, label: str = "scoring"
     logits = Logits.joined([Logits(part, truncated=getattr(part, "truncated", ())) for part in parts])
     best = [window for part in parts if isinstance(part, WindowedLogits) for window in part.best]
     return WindowedLogits(logits, truncated=logits.truncated, best=best) if best else logits
-
-
-def _best_passages(group: Candidates, best: Sequence[BestWindow]) -> list[BestPassage]:
-    return [
-        NOTHING_READ if pair is None else part_of(group.pairs[pair][1], best[pair][:2], windows=best[pair].windows)
-        for pair in group.pair_of_passage
-    ]
 
 
 def in_parts(call: Callable[[Sequence[Item]], Answer], items: Sequence[Item], *, label: str) -> Iterator[Answer]:

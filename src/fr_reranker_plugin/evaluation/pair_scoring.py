@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from fr_reranker_plugin.evaluation.evaluation import Block, ScoreBlocks
 from fr_reranker_plugin.scoring.in_flight import under_way
+from fr_reranker_plugin.scoring.row_scoring import score_bulk
 from fr_reranker_plugin.scoring.scorer import Logits, Scorer
 
 
@@ -16,11 +17,6 @@ def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreBlocks:
     """
 
     def score(blocks: Iterator[Block]) -> Iterator[tuple[Block, Logits]]:
-        return under_way(blocks, lambda block: _score(scorer, block), most=in_flight)
+        return under_way(blocks, lambda block: score_bulk(scorer, block.pairs), most=in_flight)
 
     return score
-
-
-def _score(scorer: Scorer, block: Block) -> Logits:
-    logits = scorer.score(block.pairs, priority="bulk")
-    return logits if isinstance(logits, Logits) else Logits(logits)

@@ -15,7 +15,7 @@ from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.langchain.model_fields import ModelFields
 from fr_reranker_plugin.scoring.calibration import Calibration
 from fr_reranker_plugin.scoring.kept_calibration import KeptCalibration
-from fr_reranker_plugin.scoring.long_documents import LongDocuments, LongDocumentScorer, window_settings
+from fr_reranker_plugin.scoring.long_documents import LongDocuments, reading, window_settings
 from fr_reranker_plugin.scoring.remote.doors import REMOTE_KEY_VARIABLE, remote_settings
 from fr_reranker_plugin.scoring.remote.scorer import RemoteScorer
 from fr_reranker_plugin.scoring.remote.settings import RemoteDialect
@@ -133,7 +133,7 @@ class ScoringFields(ModelFields):
     def _reader(self) -> Scorer:
         """Give the scorer, reading long texts as these fields say."""
         windows = window_settings(self.long_documents, overlap=self.window_overlap, max_windows=self.max_windows)
-        return self._scorer() if windows is None else LongDocumentScorer(self._scorer(), windows)
+        return reading(self._scorer(), windows)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         shared_with_copy = {id(self.scorer): self.scorer}

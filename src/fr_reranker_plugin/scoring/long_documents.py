@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from time import monotonic
-from typing import Final, Literal, Protocol, get_args, runtime_checkable
+from typing import Final, Literal, Protocol, Self, get_args, runtime_checkable
 
 from fr_reranker_plugin.errors import DeadlineExceededError, ScoringError, SettingsError
 from fr_reranker_plugin.scoring.ranking import check_finite
@@ -86,6 +86,12 @@ class WindowedLogits(Logits):
     ) -> None:
         super().__init__(logits, truncated=truncated, tokens=tokens)
         self.best = tuple(best)
+
+    def part(self, start: int, end: int) -> Self:
+        """Give the logits of consecutive pairs, with their best windows."""
+        logits = super().part(start, end)
+        logits.best = self.best[start:end]
+        return logits
 
 
 class WindowPlan:
@@ -197,6 +203,11 @@ class LongDocumentScorer:
             plan = WindowPlan(pairs, spans, self._settings)
             logits = await self._scorer.ascore(plan.pairs, timeout=_time_left(end), priority=priority)
             return plan.gathered(logits)
+
+
+def reading(scorer: Scorer, windows: WindowSettings | None) -> Scorer:
+    """Give the scorer, reading long passages in windows where there are settings for them."""
+    return scorer if windows is None else LongDocumentScorer(scorer, windows)
 
 
 def _parts(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:

@@ -16,7 +16,7 @@ from fr_reranker_plugin.scoring.settings import (
     check_threshold,
     check_whole_number,
 )
-from fr_reranker_plugin.scoring.windows import Span
+from fr_reranker_plugin.scoring.windows import BestWindow, Span
 
 if TYPE_CHECKING:
     from fr_reranker_plugin.scoring.calibration import Calibration
@@ -224,6 +224,11 @@ class Candidates:
         for pair, logit in zip(self.pairs, logits, strict=True):
             check_finite(pair, logit)
         return [BLANK_LOGIT if pair is None else logits[pair] for pair in self.pair_of_passage]
+
+    def best_passages(self, best: Sequence[BestWindow]) -> list[BestPassage]:
+        """Spread the best windows of `pairs` over the passages."""
+        parts = [part_of(text, one[:2], windows=one.windows) for (_, text), one in zip(self.pairs, best, strict=True)]
+        return [NOTHING_READ.copy() if pair is None else parts[pair].copy() for pair in self.pair_of_passage]
 
     def passages_of_pairs(self, pairs: Iterable[int]) -> set[int]:
         """Name the passages that the given positions of `pairs` stand for."""

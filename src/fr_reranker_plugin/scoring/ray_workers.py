@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from fr_reranker_plugin.errors import MissingDependencyError, RerankerError, ScoringError, SettingsError
+from fr_reranker_plugin.scoring.long_documents import WindowSettings, reading
 from fr_reranker_plugin.scoring.row_scoring import score_rows
 from fr_reranker_plugin.scoring.scorer import Logits, Pair
 from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings, check_whole_number
@@ -46,6 +47,8 @@ def score_on_ray(
     model: ModelSettings,
     batch: BatchSettings | None,
     cluster: RayCluster,
+    *,
+    windows: WindowSettings | None = None,
 ) -> Iterator[tuple[Key, list[Logits | ScoringError]]]:
     """Score blocks of rows on the workers of a cluster, each of which holds a copy of the model.
 
@@ -55,13 +58,14 @@ def score_on_ray(
     :param blocks: Any key, and rows of pairs; see `score_rows`.
     :param model: Loaded on every worker: a folder must be there under the same path. With GPUs each worker gets one,
         unless the model is for a CPU (`device="cpu"`, or ONNX Runtime). The dtype is the one of this machine.
+    :param windows: How long passages are read; `None` leaves their ends out.
     :raises MissingDependencyError: If Ray is not installed.
     :raises ScoringError: If a worker dies too often, or its model cannot be loaded.
     :raises SettingsError: If the cluster cannot be reached, or has no room for so many workers.
     """
     ray = _ray()
     with _connected(ray, cluster):
-        workers = _workers(ray, model, batch, cluster)
+        workers = _workers(ray, cluster, model, batch, windows)
         waiting: dict[Any, tuple[Key, int]] = {}
         for key, rows in blocks:
             if len(waiting) >= _BLOCKS_PER_WORKER * len(workers):
@@ -76,10 +80,10 @@ def score_on_ray(
 class Worker:
     """Holds the model on one node or one GPU."""
 
-    def __init__(self, model: ModelSettings, batch: BatchSettings | None) -> None:
+    def __init__(self, model: ModelSettings, batch: BatchSettings | None, windows: WindowSettings | None) -> None:
         from fr_reranker_plugin.scoring.shared import SharedScorer
 
-        self._scorer = SharedScorer(model, batch)
+        self._scorer = reading(SharedScorer(model, batch), windows)
 
     def score(self, rows: Sequence[Sequence[Pair]]) -> list[Logits | ScoringError]:
         """Score rows of pairs; see `score_rows`."""
@@ -147,12 +151,18 @@ def nodes_of(ray: Any) -> list[dict[str, float]]:  # noqa: ANN401 -- Ray has no 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _workers(ray: Any, model: ModelSettings, batch: BatchSettings | None, cluster: RayCluster) -> list[Any]:  # noqa: ANN401 -- as above
+def _workers(
+    ray: Any,  # noqa: ANN401 -- as above
+    cluster: RayCluster,
+    model: ModelSettings,
+    batch: BatchSettings | None,
+    windows: WindowSettings | None,
+) -> list[Any]:
     room = room_for(model, nodes_of(ray), cluster.workers)
     needs = {"num_gpus": 1} if room.gpus else {"num_cpus": room.cpus}
     actor = ray.remote(Worker).options(max_restarts=_RETRIES, max_task_retries=_RETRIES, **needs)
     settings = worker_settings(model, on_gpus=room.gpus > 0)
-    return [actor.remote(settings, batch) for _ in range(room.copies)]
+    return [actor.remote(settings, batch, windows) for _ in range(room.copies)]
 
 
 def _first_done(ray: Any, waiting: dict[Any, tuple[Key, int]]) -> tuple[Key, list[Logits | ScoringError]]:  # noqa: ANN401 -- as above

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from fr_reranker_plugin.errors import ScoringError
 from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer
@@ -15,19 +16,14 @@ def score_rows(scorer: Scorer, rows: Sequence[Sequence[Pair]]) -> list[Logits | 
     :return: For each row one logit per pair, or the error of a row that the model fails on.
     """
     try:
-        scored = scorer.score([pair for row in rows for pair in row], priority="bulk")
+        logits = score_bulk(scorer, [pair for row in rows for pair in row])
     except ScoringError as error:
         return [error] if len(rows) == 1 else [one for row in rows for one in score_rows(scorer, [row])]
-    return _by_row(scored, rows)
+    ends = accumulate(len(row) for row in rows)
+    return [logits.part(end - len(row), end) for row, end in zip(rows, ends, strict=True)]
 
 
-def _by_row(scored: Sequence[float], rows: Sequence[Sequence[Pair]]) -> list[Logits | ScoringError]:
-    truncated: Sequence[int] = getattr(scored, "truncated", ())
-    found: list[Logits | ScoringError] = []
-    start = 0
-    for row in rows:
-        end = start + len(row)
-        cut = [place - start for place in truncated if start <= place < end]
-        found.append(Logits(scored[start:end], truncated=cut))
-        start = end
-    return found
+def score_bulk(scorer: Scorer, pairs: Sequence[Pair]) -> Logits:
+    """Score pairs that nobody waits for."""
+    logits = scorer.score(pairs, priority="bulk")
+    return logits if isinstance(logits, Logits) else Logits(logits)

@@ -51,6 +51,11 @@ class Answers(list[Answer]):
             answers += part
         return cls(answers, truncated=truncated, tokens=sum(part.tokens for part in parts))
 
+    def part(self, start: int, end: int) -> Self:
+        """Give the answers to consecutive items; how many tokens these have is not known."""
+        truncated = [place - start for place in self.truncated if start <= place < end]
+        return type(self)(self[start:end], truncated=truncated)
+
 
 class Logits(Answers[float]):
     """One raw logit per pair, in the order of the pairs; see `Answers`."""

@@ -12,7 +12,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from fr_reranker_plugin.errors import DeadlineExceededError
-from fr_reranker_plugin.scoring.long_documents import LongDocumentScorer
+from fr_reranker_plugin.scoring.long_documents import reading
 from fr_reranker_plugin.scoring.ranking import Ranked, TextForm
 from fr_reranker_plugin.scoring.ranking_task import RankingRules, RankingTask
 from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer
@@ -45,8 +45,7 @@ class Door:
 
     def reader(self) -> Scorer:
         """Give the scorer, reading long texts as the settings say."""
-        windows = self.settings.windows()
-        return self.scorer if windows is None else LongDocumentScorer(self.scorer, windows)
+        return reading(self.scorer, self.settings.windows())
 
 
 class Ranking(NamedTuple):

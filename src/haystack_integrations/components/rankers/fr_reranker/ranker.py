@@ -10,7 +10,7 @@ from haystack import Document, component, logging
 from haystack.utils import Secret
 
 from fr_reranker_plugin.errors import RerankerError, SettingsError
-from fr_reranker_plugin.scoring.long_documents import LongDocumentScorer
+from fr_reranker_plugin.scoring.long_documents import reading
 from fr_reranker_plugin.scoring.remote.scorer import RemoteScorer
 from fr_reranker_plugin.scoring.scorer import Scorer
 from fr_reranker_plugin.scoring.settings import EMBEDDED, REFERENCE_MODEL
@@ -145,8 +145,7 @@ class FrenchCrossEncoderRanker(RankerParameters):
 
     def _reader(self) -> Scorer:
         """Give the scorer, reading long documents as the parameters say."""
-        windows = self.window_settings()
-        return self._scorer if windows is None else LongDocumentScorer(self._scorer, windows)
+        return reading(self._scorer, self.window_settings())
 
     def _ranked(self, request: RankingRequest, logits: Sequence[float]) -> dict[str, list[Document]]:
         documents = request.ranked_documents(logits)
