@@ -122,7 +122,7 @@ def figures(collection: Collection, queries: Sequence[str], rankings: list[Ranki
 def measure_cross_encoder(options: argparse.Namespace) -> dict[str, object]:
     """BM25, dense, both reranked, and the fused ranking, on every split."""
     layers = BertConfig.from_pretrained(options.model).num_hidden_layers
-    student = Student(options.model, layers=layers, frozen=layers, device=options.device)
+    student = Student(options.model, layers=layers, frozen=layers - 1, device=options.device)
     result: dict[str, object] = {"depth": options.depth, "tokens": options.tokens, "layers": layers}
     for label, collection, stage in first_stages(options, options.bi_encoder, options.queries):
         reranked = rerank(stage, student, depth=options.depth, tokens=options.tokens)

@@ -1,4 +1,4 @@
-"""The cross-encoder while it learns: encoder in bf16, head in fp32, master weights in fp32."""
+"""The cross-encoder while it learns: encoder in bf16 where the processor knows it, head and master weights in fp32."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional
 from transformers import BertForSequenceClassification
+from transformers.models.bert.modeling_bert import BertLayer
 
-from texts import END, START, Ids, batches_by_length, padded
+from texts import END, START, Ids, batches_by_length, fast_dtype, padded
 
 HEAD = ("bert.pooler", "classifier")
 MASKED = -30000.0
@@ -19,17 +21,20 @@ MASKED = -30000.0
 class Student:
     """A `BertForSequenceClassification` with one label, stepped by hand because that is several times faster.
 
-    What a CPU with bf16 matrix units needs: weights kept in bf16 (autocast would convert them at every use), plain
-    attention (the fused one is slow backwards), no gradient where nothing learns, and one micro-batch per core
-    instead of every core on each operation.
+    What a CPU needs: weights kept in bf16 if it multiplies bf16 (autocast would convert them at every use), plain
+    attention (the fused one is slow backwards), no gradient where nothing learns, only the first token in the last
+    layer, and one micro-batch per core instead of every core on each operation.
     """
 
-    def __init__(self, folder: Path, *, layers: int, frozen: int, device: str = "cpu") -> None:
+    def __init__(
+        self, folder: Path, *, layers: int, frozen: int, device: str = "cpu", dtype: torch.dtype | None = None
+    ) -> None:
         """Load an encoder and cut it.
 
         :param folder: The bi-encoder to start from, or a cross-encoder of this recipe.
         :param layers: How many of the lower encoder layers to keep.
-        :param frozen: How many of these stay as they are, as do the embeddings.
+        :param frozen: How many of these stay as they are, as do the embeddings; at least one layer has to learn.
+        :param dtype: What the encoder computes in; default: what is fast on the device.
         """
         model = BertForSequenceClassification.from_pretrained(
             folder,
@@ -43,9 +48,10 @@ class Student:
         self.model = model.to(device)
         self.frozen = frozen
         self.device = device
+        self.dtype = dtype or fast_dtype(device)
         self.master = {name: p.detach().clone() for name, p in model.named_parameters()}
-        model.bert.embeddings.bfloat16()
-        model.bert.encoder.bfloat16()
+        model.bert.embeddings.to(self.dtype)
+        model.bert.encoder.to(self.dtype)
         self.live = {n: p for n, p in model.named_parameters() if self._learns(n)}
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in self.live)
@@ -68,16 +74,17 @@ class Student:
         ids, mask = padded([[START, *q, END, END, *p, END] for q, p in pairs], self.device)
         bias = None
         if not mask.all():
-            bias = torch.zeros(mask.shape, dtype=torch.bfloat16, device=self.device)
+            bias = torch.zeros(mask.shape, dtype=self.dtype, device=self.device)
             bias = bias.masked_fill(~mask, MASKED)[:, None, None, :]
         bert = self.model.bert
         with torch.no_grad():
             hidden = bert.embeddings(input_ids=ids)
             for layer in bert.encoder.layer[: self.frozen]:
                 hidden = _hidden(layer(hidden, bias))
-        for layer in bert.encoder.layer[self.frozen :]:
+        for layer in bert.encoder.layer[self.frozen : -1]:
             hidden = _hidden(layer(hidden, bias))
-        return self.model.classifier(bert.pooler(hidden[:, :1].float()))[:, 0]
+        first = _first_token(bert.encoder.layer[-1], hidden, bias)
+        return self.model.classifier(bert.pooler(first.float()))[:, 0]
 
     @torch.no_grad()
     def score(self, pairs: Sequence[tuple[Ids, Ids]], *, workers: int, tokens: int = 2048) -> np.ndarray:
@@ -123,6 +130,19 @@ class Student:
     def weights(self) -> dict[str, torch.Tensor]:
         """Copy the fp32 weights."""
         return {name: p.detach().cpu().clone() for name, p in self.master.items()}
+
+
+def _first_token(layer: BertLayer, hidden: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Run a layer for the first token alone: nothing reads the others after the last one."""
+    attention, first = layer.attention.self, hidden[:, :1]
+    split = (*hidden.shape[:1], -1, attention.num_attention_heads, attention.attention_head_size)
+    query, key, value = (
+        product(states).view(split).transpose(1, 2)
+        for product, states in ((attention.query, first), (attention.key, hidden), (attention.value, hidden))
+    )
+    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    attended = layer.attention.output(mixed.transpose(1, 2).reshape(first.shape), first)
+    return layer.output(layer.intermediate(attended), attended)
 
 
 def _hidden(output: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:

@@ -24,6 +24,13 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
+def fast_dtype(device: str) -> torch.dtype:
+    """Return bfloat16 where the processor multiplies it by itself: elsewhere it is many times slower than float32."""
+    known = torch.cpu.get_capabilities()
+    fast = device.startswith("cuda") or known.get("avx512_bf16") or known.get("amx_bf16")
+    return torch.bfloat16 if fast else torch.float32
+
+
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Ids]:
     """Return the ids of each text, without special tokens."""
     return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
@@ -57,8 +64,9 @@ def batches_by_length(lengths: Sequence[int], tokens: int) -> Iterator[list[int]
 class Embedder:
     """The bi-encoder: mean-pooled, normalised vectors of token ids."""
 
-    def __init__(self, folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.bfloat16) -> None:
-        """Load the model of `folder`."""
+    def __init__(self, folder: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
+        """Load the model of `folder`, in what is fast on the device if no `dtype` is given."""
+        dtype = dtype or fast_dtype(device)
         self._model = BertModel.from_pretrained(folder, add_pooling_layer=False, dtype=dtype).eval().to(device)
         self._device = device
         self._prefixes = {
