@@ -11,6 +11,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertModel
 
+from fr_reranker_plugin.scoring.forward import bfloat16_product
+
 Ids = list[int]
 START, PAD, END = 0, 1, 2
 MAX_TOKENS = 512
@@ -25,10 +27,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def fast_dtype(device: str) -> torch.dtype:
-    """Return bfloat16 where the processor multiplies it by itself: elsewhere it is many times slower than float32."""
-    known = torch.cpu.get_capabilities()
-    fast = device.startswith("cuda") or known.get("avx512_bf16") or known.get("amx_bf16")
-    return torch.bfloat16 if fast else torch.float32
+    """Return bfloat16, or float32 on a CPU that would take many times as long in bfloat16."""
+    return torch.float32 if device == "cpu" and bfloat16_product.is_slow() else torch.bfloat16
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Ids]:
