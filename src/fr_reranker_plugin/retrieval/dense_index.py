@@ -201,7 +201,7 @@ class DenseIndex:
         return self._store.reload()
 
     def close(self) -> None:
-        """Give up files, memory and the right to write; what was not saved is lost. A second time does nothing."""
+        """Give up files and the right to write; a warning tells of changes not saved. A second time does nothing."""
         self._store.close()
 
     @property

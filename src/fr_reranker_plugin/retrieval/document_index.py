@@ -182,7 +182,7 @@ class DocumentIndex:
         return changed
 
     def close(self) -> None:
-        """Give up files and memory; what was not saved is lost. A second time does nothing."""
+        """Give up files and memory; see `DenseIndex.close`."""
         self.dense.close()
         if self._owned is not None:
             self._owned.close()

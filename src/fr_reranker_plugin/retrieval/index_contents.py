@@ -35,6 +35,8 @@ class IndexContents:
     def __init__(self, vectors: VectorIndex, database: DocumentDatabase) -> None:
         self.vectors = vectors
         self.database = database
+        self.changed = False
+        """Whether documents differ from those that were saved last."""
         self._keeps_exact_vectors = vectors.compresses
         positions = database.positions()
         if len(positions) and positions[-1] >= vectors.total:
@@ -82,17 +84,21 @@ class IndexContents:
         born = np.arange(self.vectors.total - sum(has_vector), self.vectors.total)
         positions = iter(born.tolist())
         self.database.write(rows, [next(positions) if has else None for has in has_vector])
+        self.changed |= bool(rows)
         self._count_again(born=born, died=replaced.values())
 
     def replace(self, rows: Sequence[Row]) -> int:
         """Replace text and metadata of documents whose id is known, and tell how many there were."""
         self._selections = {}
-        return self.database.replace(rows)
+        replaced = self.database.replace(rows)
+        self.changed |= replaced > 0
+        return replaced
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove documents, and tell how many there were."""
         places = self.database.places(ids)
         self.database.delete(list(places))
+        self.changed |= bool(places)
         self._count_again(died=places.values())
         return len(places)
 

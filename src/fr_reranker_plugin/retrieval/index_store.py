@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 import weakref
@@ -20,6 +21,8 @@ from fr_reranker_plugin.retrieval.index_manifest import Manifest
 from fr_reranker_plugin.retrieval.index_settings import IndexSettings, SearchDevice, check_device
 from fr_reranker_plugin.retrieval.read_write_lock import ReadWriteLock
 from fr_reranker_plugin.retrieval.vector_index import VectorIndex
+
+logger = logging.getLogger(__name__)
 
 _DEAD_AT_MOST: Final = 5
 """A save leaves out the vectors of deleted documents where they are more than one in so many."""
@@ -66,7 +69,6 @@ class IndexStore:
         self._folder = folder
         self._how_read = reading or Reading()
         self._read_only = folder is not None and held.lock is None
-        self._changed = False
         self._copies: dict[Path, Manifest] = {}
         self._one_change = threading.Lock()
         self._access = ReadWriteLock()
@@ -133,7 +135,6 @@ class IndexStore:
             if self._read_only:
                 raise SettingsError(f"{self.place} was opened with read_only=True; open it for writing to change it")
             self._work_on_a_copy()
-            self._changed = True
             yield self._held.contents
 
     @contextmanager
@@ -169,6 +170,13 @@ class IndexStore:
     def close(self) -> None:
         """See `DenseIndex.close`."""
         with self._one_change, self.alone():
+            if self._release.alive and self._held.contents.changed and self.manifest is not None:
+                logger.warning(
+                    "%s is closed with changes that were not saved: they are lost, and it is as it was saved last "
+                    "(documents: %d); save before you close to keep changes",
+                    self.place,
+                    self.manifest.documents,
+                )
             self._release()
 
     def _check_open(self) -> None:
@@ -192,11 +200,11 @@ class IndexStore:
             raise SettingsError("the index is in memory only; say in which folder to save it")
         if self._read_only:
             raise SettingsError(f"{self.place} was opened with read_only=True; save a copy into another folder")
-        if self._changed:
+        contents = self._held.contents
+        if contents.changed:
             self._compact()
-            number = self.manifest.generation + 1
-            self.manifest = write_generation(self._folder, number, self.settings, self._held.contents)
-            self._changed = False
+            self.manifest = write_generation(self._folder, self.manifest.generation + 1, self.settings, contents)
+            contents.changed = False
 
     def _compact(self) -> None:
         """Leave out the vectors of deleted documents, once they are many."""

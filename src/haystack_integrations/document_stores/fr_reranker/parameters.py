@@ -112,10 +112,14 @@ class StoreParameters:
         return default_from_dict(cls, data)
 
     def close(self) -> None:
-        """Give up files, memory and the right to write; what was not saved is lost. The next use opens it again.
+        """Give up files, memory and the right to write; what was not saved is lost, with a warning.
 
-        Stores of the same folder in one process share what is open; it is given up by the last of them.
+        The next use opens the folder again. Stores of the same folder in one process share what is open; it is given up
+        by the last of them. A store in memory stays as it is: pipelines close their stores, and it has no folder to be
+        read from again.
         """
+        if self.folder is None:
+            return
         with self._opening:
             opened, self._opened = self._opened, None
         if opened is not None:

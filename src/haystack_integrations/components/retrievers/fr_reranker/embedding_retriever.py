@@ -56,6 +56,14 @@ class FaissEmbeddingRetriever:
         self.return_embedding = return_embedding
         self.filter_policy = FilterPolicy.from_str(str(filter_policy))
 
+    def close(self) -> None:
+        """Close the store; see `FaissDocumentStore.close`. A later run opens it again."""
+        self.document_store.close()
+
+    async def close_async(self) -> None:
+        """Close the store without blocking the event loop; see `close`."""
+        await self.document_store.close_async()
+
     @component.output_types(documents=list[Document])
     def run(
         self,

@@ -1,0 +1,98 @@
+"""When a store is opened and closed by the pipelines around it, and what is left of its documents then."""
+
+import pytest
+from haystack import Document, Pipeline
+from haystack.components.retrievers import FilterRetriever
+from haystack.components.writers import DocumentWriter
+from haystack.document_stores.types import DuplicatePolicy
+
+from fr_reranker_plugin import DenseIndex
+from fr_reranker_plugin.haystack import FaissDocumentStore, FaissEmbeddingRetriever
+
+DOCUMENTS = [Document(id="a", content="a", embedding=[1.0, 0.0]), Document(id="b", content="b", embedding=[0.0, 1.0])]
+LOST = "changes that were not saved"
+
+
+def pipeline_of(component):
+    pipeline = Pipeline()
+    pipeline.add_component("only", component)
+    return pipeline
+
+
+def searching(store):
+    return pipeline_of(FaissEmbeddingRetriever(store)), {"only": {"query_embedding": [1.0, 0.0]}}
+
+
+def writing(store):
+    return pipeline_of(DocumentWriter(store, policy=DuplicatePolicy.SKIP)), {"only": {"documents": DOCUMENTS}}
+
+
+def filtering(store):
+    return pipeline_of(FilterRetriever(store)), {"only": {}}
+
+
+@pytest.mark.parametrize("use", [writing, filtering, searching])
+async def test_a_store_in_memory_keeps_its_documents_when_a_pipeline_is_closed(use):
+    store = FaissDocumentStore(embedding_dim=2)
+    store.write_documents(DOCUMENTS)
+    pipeline, inputs = use(store)
+    pipeline.run(inputs)
+    pipeline.close()
+    await pipeline.close_async()
+    assert store.count_documents() == 2
+    assert [found.id for found in store.embedding_retrieval([1.0, 0.0])] == ["a", "b"]
+
+
+@pytest.mark.parametrize("use", [writing, filtering, searching])
+async def test_a_folder_is_free_when_a_pipeline_is_closed(use, tmp_path, caplog):
+    store = FaissDocumentStore(tmp_path, embedding_dim=2, save_on_write=True)
+    store.write_documents(DOCUMENTS)
+    pipeline, inputs = use(store)
+    pipeline.run(inputs)
+    pipeline.close()
+    with DenseIndex.open(tmp_path) as index:
+        assert len(index) == 2
+    pipeline.run(inputs)
+    await pipeline.close_async()
+    DenseIndex.open(tmp_path).close()
+    assert LOST not in caplog.text
+
+
+def test_closing_tells_what_was_not_saved(tmp_path, caplog):
+    store = FaissDocumentStore(tmp_path, embedding_dim=2)
+    other = FaissDocumentStore(tmp_path, embedding_dim=2)
+    other.count_documents()
+    pipeline, inputs = writing(store)
+    pipeline.run(inputs)
+    pipeline.close()
+    assert LOST not in caplog.text
+    other.close()
+    assert f"{tmp_path} is closed with {LOST}" in caplog.text
+    assert "documents: 0" in caplog.text
+    assert store.count_documents() == 0
+
+
+def test_closing_is_silent_where_nothing_was_changed(tmp_path, caplog):
+    store = FaissDocumentStore(tmp_path, embedding_dim=2)
+    store.write_documents(DOCUMENTS)
+    store.save()
+    assert store.write_documents(DOCUMENTS, DuplicatePolicy.SKIP) == 0
+    store.delete_documents(["unknown"])
+    store.update_by_filter({"field": "id", "operator": "==", "value": "unknown"}, {"year": 2024})
+    store.close()
+    assert LOST not in caplog.text
+
+
+@pytest.mark.parametrize("change", ["write", "update", "delete"])
+def test_every_change_is_one_that_closing_tells_of(tmp_path, caplog, change):
+    store = FaissDocumentStore(tmp_path, embedding_dim=2)
+    store.write_documents(DOCUMENTS[:1])
+    store.save()
+    if change == "write":
+        store.write_documents(DOCUMENTS[1:])
+    elif change == "update":
+        store.update_by_filter({}, {"year": 2024})
+    else:
+        store.delete_all_documents()
+    store.close()
+    assert LOST in caplog.text
