@@ -7,6 +7,7 @@ import pytest
 
 from adapters.haystack_documents import QUESTION, french_documents, scores_by_id
 from fr_reranker_plugin import CrossEncoder, DocumentIndex, ModelSettings, SharedEncoder, StoredDocument
+from fr_reranker_plugin.retrieval.index_settings import IndexKind
 from haystack_integrations.components.rankers.fr_reranker import FrenchCrossEncoderRanker
 
 pytest.importorskip("hayhooks")
@@ -138,11 +139,12 @@ async def test_the_wrapper_example_is_a_tool_that_answers_json(
     assert [document["score"] for document in ranked] == pytest.approx(best, abs=1e-4)
 
 
-async def test_the_search_example_finds_in_an_index_over_rest_and_as_a_tool(
-    app: FastAPI, tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+async def test_the_search_example_finds_in_an_index_of_any_kind_over_rest_and_as_a_tool(
+    app: FastAPI, tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: IndexKind
 ) -> None:
     encoder = SharedEncoder(ModelSettings(model="embedded"))
-    with DocumentIndex.create(tmp_path / "index", encoder) as index:
+    with DocumentIndex.create(tmp_path / "index", encoder, kind=kind) as index:
         index.add(
             [StoredDocument("a", "La mairie ouvre à neuf heures.", {"n": 1}), StoredDocument("b", "Le parc ferme.")]
         )

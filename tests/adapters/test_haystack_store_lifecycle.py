@@ -6,8 +6,13 @@ from haystack.components.retrievers import FilterRetriever
 from haystack.components.writers import DocumentWriter
 from haystack.document_stores.types import DuplicatePolicy
 
-from fr_reranker_plugin import DenseIndex
-from fr_reranker_plugin.haystack import FaissDocumentStore, FaissEmbeddingRetriever
+from fr_reranker_plugin import DenseIndex, EncoderIdentity, IndexFolderError
+from fr_reranker_plugin.haystack import (
+    FaissDocumentStore,
+    FaissEmbeddingRetriever,
+    FrenchCrossEncoderRanker,
+    FrenchRetrieveAndRerank,
+)
 
 DOCUMENTS = [Document(id="a", content="a", embedding=[1.0, 0.0]), Document(id="b", content="b", embedding=[0.0, 1.0])]
 LOST = "changes that were not saved"
@@ -96,3 +101,25 @@ def test_every_change_is_one_that_closing_tells_of(tmp_path, caplog, change):
         store.delete_all_documents()
     store.close()
     assert LOST in caplog.text
+
+
+async def test_warming_up_opens_the_store_and_tells_if_it_cannot(tmp_path):
+    pipeline, _ = searching(FaissDocumentStore(tmp_path / "none", embedding_dim=2, read_only=True))
+    with pytest.raises(IndexFolderError, match="none"):
+        pipeline.warm_up()
+    with pytest.raises(IndexFolderError, match="none"):
+        await pipeline.warm_up_async()
+
+
+async def test_a_question_of_another_encoder_than_that_of_the_store_is_refused(tmp_path, tiny_model):
+    encoder = EncoderIdentity(model="another", max_length=512, dimension=384)
+    FaissDocumentStore(tmp_path, encoder=encoder, save_on_write=True).save()
+    store = FaissDocumentStore.load(tmp_path, read_only=True)
+    search = FrenchRetrieveAndRerank(document_store=store, ranker=FrenchCrossEncoderRanker(model=tiny_model))
+    for refused in (search.warm_up, lambda: search.run(query="Où voter ?")):
+        with pytest.raises(IndexFolderError, match="another encoder"):
+            refused()
+    for refused in (search.warm_up_async, lambda: search.run_async(query="Où voter ?")):
+        with pytest.raises(IndexFolderError, match="another encoder"):
+            await refused()
+    search.close()

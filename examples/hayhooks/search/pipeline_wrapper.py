@@ -19,7 +19,7 @@ class PipelineWrapper(BasePipelineWrapper):
     """Opens the index beside whoever writes to it, and loads both models, when it is deployed."""
 
     def setup(self) -> None:
-        store = FaissDocumentStore(os.environ.get("FR_RERANKER_INDEX", "my-index"), read_only=True)
+        store = FaissDocumentStore.load(os.environ.get("FR_RERANKER_INDEX", "my-index"), read_only=True)
         ranker = FrenchCrossEncoderRanker(model="embedded", return_embedding=False)
         self.pipeline = Pipeline()
         self.pipeline.add_component("search", FrenchRetrieveAndRerank(document_store=store, ranker=ranker))

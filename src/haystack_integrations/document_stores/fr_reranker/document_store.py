@@ -27,6 +27,10 @@ class FaissDocumentStore(SynchronousStore):
     ```
     """
 
+    async def warm_up_async(self) -> None:
+        """Open the index without blocking the event loop; see `warm_up`."""
+        await in_index_thread(self.warm_up)
+
     async def count_documents_async(self) -> int:
         """Count the documents without blocking the event loop."""
         return await in_index_thread(self.count_documents)

@@ -111,6 +111,21 @@ class StoreParameters:
         """Make a store from what `to_dict` gave."""
         return default_from_dict(cls, data)
 
+    def warm_up(self) -> None:
+        """Open the index unless it is open.
+
+        :raises IndexFolderError: If there is none to read, it is damaged, or another one than the one described.
+        :raises IndexLockedError: If another process has it open for writing, and `read_only` is false.
+        """
+        self._place()
+
+    def check_encoder(self, expected: EncoderIdentity) -> None:
+        """Refuse an encoder that did not make the embeddings; an index that names none only tells the dimension.
+
+        :raises IndexFolderError: If it is another.
+        """
+        self._index.settings.check_encoder(expected, self.folder or "the index in memory")
+
     def close(self) -> None:
         """Give up files, memory and the right to write; what was not saved is lost, with a warning.
 

@@ -56,6 +56,17 @@ class FaissEmbeddingRetriever:
         self.return_embedding = return_embedding
         self.filter_policy = FilterPolicy.from_str(str(filter_policy))
 
+    def warm_up(self) -> None:
+        """Open the store unless it is open.
+
+        :raises IndexFolderError: If it cannot be opened, or holds another index than the one described.
+        """
+        self.document_store.warm_up()
+
+    async def warm_up_async(self) -> None:
+        """Open the store without blocking the event loop; see `warm_up`."""
+        await self.document_store.warm_up_async()
+
     def close(self) -> None:
         """Close the store; see `FaissDocumentStore.close`. A later run opens it again."""
         self.document_store.close()

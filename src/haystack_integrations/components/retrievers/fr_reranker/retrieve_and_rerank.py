@@ -43,6 +43,7 @@ class FrenchRetrieveAndRerank:
         """Connect the three components; nothing is opened, read or loaded.
 
         :param document_store: Where to search; its embeddings come from a `FrenchDocumentEmbedder` of the same model.
+            Where the index names its encoder, warming up and running raise an `IndexFolderError` for another one.
         :param text_embedder: Embeds the question; `None`: the small bi-encoder inside this package.
         :param ranker: Ranks the candidates; `None`: the reference model.
         :param retriever_top_k: How many candidates are ranked.
@@ -86,10 +87,27 @@ class FrenchRetrieveAndRerank:
         retriever = FaissEmbeddingRetriever(
             self.document_store, filters=self.filters, top_k=self.retriever_top_k, filter_policy=self.filter_policy
         )
-        pipeline = Pipeline()
+        pipeline = _SearchPipeline(self.document_store, self.text_embedder)
         pipeline.add_component("text_embedder", self.text_embedder)
         pipeline.add_component("embedding_retriever", retriever)
         pipeline.add_component("ranker", self.ranker)
         pipeline.connect("text_embedder.embedding", "embedding_retriever.query_embedding")
         pipeline.connect("embedding_retriever.documents", "ranker.documents")
         return pipeline
+
+
+class _SearchPipeline(Pipeline):
+    """Warms up as each pipeline does before it runs, and then compares the encoder of the question with the store's."""
+
+    def __init__(self, document_store: FaissDocumentStore, text_embedder: FrenchTextEmbedder) -> None:
+        super().__init__()
+        self._document_store = document_store
+        self._text_embedder = text_embedder
+
+    def warm_up(self) -> None:
+        super().warm_up()
+        self._document_store.check_encoder(self._text_embedder.identity)
+
+    async def warm_up_async(self) -> None:
+        await super().warm_up_async()
+        self._document_store.check_encoder(self._text_embedder.identity)
