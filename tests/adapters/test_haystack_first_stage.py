@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from haystack import Document, Pipeline
+from haystack.components.preprocessors import DocumentSplitter, RecursiveDocumentSplitter
 from haystack.components.writers import DocumentWriter
 from haystack.dataclasses import ByteStream, SparseEmbedding
 from haystack.errors import FilterError
@@ -110,15 +111,45 @@ def test_everything_else_of_a_document_comes_back():
 
 
 @pytest.mark.parametrize(
+    "splitter",
+    [
+        DocumentSplitter(split_by="word", split_length=5, split_overlap=2),
+        RecursiveDocumentSplitter(split_length=5, split_overlap=2, split_unit="word", separators=[" "]),
+    ],
+    ids=["words", "recursive"],
+)
+def test_what_the_splitters_of_haystack_make_can_be_stored(splitter):
+    parts = splitter.run([Document(content="un deux trois quatre cinq six sept huit neuf dix onze")])["documents"]
+    overlap = parts[0].meta["_split_overlap"]
+    store = FaissDocumentStore(embedding_dim=2)
+    assert store.write_documents(parts) == len(parts) > 1
+    kept = store.filter_documents()
+    assert [part.id for part in kept] == [part.id for part in parts]
+    assert kept[0].meta["_split_overlap"] == [{**one, "range": list(one["range"])} for one in overlap]
+    assert isinstance(overlap[0]["range"], tuple)
+
+
+def test_metadata_that_is_set_may_hold_tuples_as_well():
+    store = FaissDocumentStore(embedding_dim=2)
+    store.write_documents([Document(content="a")])
+    assert store.update_by_filter({}, {"ranges": ({"range": (0, 12)},)}) == 1
+    (found,) = store.filter_documents()
+    assert (found.content, found.meta) == ("a", {"ranges": [{"range": [0, 12]}]})
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         Document(content="a", embedding=[1.0, 0.0, 0.0]),
         Document(content="a", embedding=[0.0, 0.0]),
         Document(content="a", embedding=[math.nan, 1.0]),
+        Document(content="a", embedding=[[0.6, 0.8]]),
+        Document(content="a", embedding=["0.6", "0.8"]),
+        Document(content="a", embedding=[None, 1.0]),
         Document(content="a", meta={"__haystack__": 1}),
         Document(content="a", meta={"when": {1, 2}}),
     ],
-    ids=["dimension", "zeros", "nan", "reserved key", "no JSON"],
+    ids=["dimension", "zeros", "nan", "nested", "strings", "none", "reserved key", "no JSON"],
 )
 def test_what_cannot_be_stored_is_refused_and_nothing_is_written(wrong):
     store = FaissDocumentStore(embedding_dim=2)

@@ -20,6 +20,9 @@ from fr_reranker_plugin.retrieval.vectors import Vectors
 REST: Final = "__haystack__"
 """The metadata key under which the index keeps what is neither text nor metadata of a document."""
 
+_NUMBERS: Final = "biuf"
+"""Kinds of numpy arrays; strings that look like numbers are none."""
+
 _UNIT: Final = 1e-6
 """An embedding whose length is nearer to 1 than this is one of length 1."""
 
@@ -53,14 +56,17 @@ def checked_documents(documents: object) -> list[Document]:
 
 
 def to_stored(document: Document) -> StoredDocument:
-    """Give a document as the index keeps it; its embedding goes its own way, see `to_vector`.
+    """Give a document as the index keeps it; its embedding goes its own way, see `to_vector`, which checks it first.
+
+    Tuples in its metadata, such as those of Haystack's splitters, become lists.
 
     :raises SettingsError: If its metadata use the key that is reserved here.
     """
     if REST in document.meta:
         raise SettingsError(f"document {document.id!r} has the metadata key {REST!r}, which is reserved; rename it")
     rest = _rest_of(document)
-    return StoredDocument(document.id, document.content or "", {**document.meta, **({REST: rest} if rest else {})})
+    metadata = _without_tuples({**document.meta, **({REST: rest} if rest else {})})
+    return StoredDocument(document.id, document.content or "", metadata)
 
 
 def to_vector(embedding: Sequence[float], dimension: int, what: str) -> Vectors:
@@ -70,9 +76,12 @@ def to_vector(embedding: Sequence[float], dimension: int, what: str) -> Vectors:
     :raises SettingsError: If it has another dimension, a value that is not finite, or no direction.
     """
     try:
-        vector = np.asarray(embedding, dtype=np.float64)
+        given = np.asarray(embedding)
     except (TypeError, ValueError) as error:
         raise SettingsError(f"{what} must be a list of {dimension} numbers: {error}") from None
+    if given.dtype.kind not in _NUMBERS:
+        raise SettingsError(f"{what} must be a list of {dimension} numbers, got {embedding!r:.80}")
+    vector = given.astype(np.float64)
     if vector.shape != (dimension,):
         raise SettingsError(
             f"{what} must be a list of {dimension} numbers, got the shape {vector.shape}; the store was made with "
@@ -124,6 +133,12 @@ def _rest_of(document: Document) -> dict[str, Any]:
         if abs(length - 1) > _UNIT:
             rest["embedding_length"] = length
     return rest
+
+
+def _without_tuples(value: Any) -> Any:  # noqa: ANN401 -- any JSON value
+    if isinstance(value, dict):
+        return {key: _without_tuples(part) for key, part in value.items()}
+    return [_without_tuples(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _blob_from(saved: dict[str, Any]) -> ByteStream:

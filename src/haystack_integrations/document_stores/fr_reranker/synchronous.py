@@ -53,8 +53,8 @@ class SynchronousStore(StoreParameters):
         given = checked_documents(documents)
         with self._one_change, haystack_errors():
             chosen = self._without_duplicates(given, policy)
-            stored = [to_stored(document) for document in chosen]
             vectors = [self._vector_of(document) for document in chosen]
+            stored = [to_stored(document) for document in chosen]
             if policy == DuplicatePolicy.OVERWRITE:
                 self._index.upsert(stored, vectors)
             else:
@@ -88,12 +88,12 @@ class SynchronousStore(StoreParameters):
         :param meta: The keys to set, and their values; other keys stay as they are.
         :raises haystack.errors.FilterError: As `filter_documents`.
         """
-        to_stored(Document(meta=meta))
+        given = to_stored(Document(content="", meta=meta)).metadata
         with self._one_change, haystack_errors():
             updated = 0
             for ids in _chunks(self._index.ids(filters)):
                 known = self._index.get(ids)
-                updated += self._index.update([d._replace(metadata={**d.metadata, **meta}) for d in known])
+                updated += self._index.update([d._replace(metadata={**d.metadata, **given}) for d in known])
             self._save_if_wanted()
         return updated
 
