@@ -2,13 +2,14 @@ import logging
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from haystack import Pipeline
 from haystack.utils import ComponentDevice, Device, DeviceMap, Secret
 
-from adapters.haystack_documents import QUESTION, french_documents
+from adapters.haystack_documents import QUESTION, french_documents, scores_by_id
 from fr_reranker_plugin import ModelLoadError, SettingsError
 from haystack_integrations.components.rankers.fr_reranker import FrenchCrossEncoderRanker
 
@@ -48,9 +49,7 @@ REFUSED = [
     ({"priority": "urgent"}, "priority must be 'interactive' or 'bulk'"),
     ({"calibration": 3}, "calibration must be a string or None"),
     ({"calibration": "c.json", "scale_score": False}, "raw logits were asked for; leave out one of the two"),
-    ({"backend": "onnx"}, "optimum"),
-    ({"backend": "openvino"}, "optimum"),
-    ({"backend": "tensorrt"}, "backend must be one of"),
+    ({"backend": "openvino"}, "backend must be one of 'auto', 'torch', 'onnx'"),
     ({"device": "gpu"}, "device must be one device like 'cuda:0'"),
     ({"device": 0}, "device must be a ComponentDevice, a string, a list of such or None, got int"),
     ({"device": ComponentDevice.from_multiple(DeviceMap({"layer": Device.cpu()}))}, "device must be one device"),
@@ -76,6 +75,19 @@ def test_a_dtype_may_be_given_the_way_transformers_takes_it() -> None:
     assert FrenchCrossEncoderRanker(model_kwargs={"torch_dtype": "bfloat16"}).model_settings().dtype == "bfloat16"
     assert FrenchCrossEncoderRanker(model_kwargs={"dtype": "auto"}, dtype="float32").model_settings().dtype == "float32"
     assert FrenchCrossEncoderRanker(model_kwargs={}).model_settings().dtype == "auto"
+
+
+def test_onnx_runtime_may_run_the_model(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("FR_RERANKER_CACHE", str(tmp_path))
+    scores = []
+    for backend in ("torch", "onnx"):
+        ranker = FrenchCrossEncoderRanker(model=tiny_model, backend=backend, device="cpu")
+        scores.append(scores_by_id(ranker.run(QUESTION, french_documents())["documents"]))
+        ranker.close()
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
+    assert list(tmp_path.rglob("model.onnx"))
 
 
 def test_several_devices_share_one_queue() -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final, cast, get_args
 from haystack.utils import ComponentDevice, Secret
 
 from fr_reranker_plugin.errors import SettingsError
-from fr_reranker_plugin.scoring.settings import Backend, DType, Priority
+from fr_reranker_plugin.scoring.settings import DType, Priority
 
 _OWN_PARAMETER: Final = {
     "cache_dir": "cache_folder",
@@ -108,19 +108,6 @@ def refuse_unsupported(trust_remote_code: object, config_kwargs: object) -> None
             f"config_kwargs must be None or empty, got {config_kwargs!r}: the configuration of the checkpoint is used "
             "as it is; save it with the values you need"
         )
-
-
-def supported_backend(backend: str) -> Backend:
-    """Give the backend back if it is one that runs here.
-
-    :raises SettingsError: If it is not, with the reason.
-    """
-    if backend in ("onnx", "openvino"):
-        raise SettingsError(
-            f"backend {backend!r} is not available, only 'auto' and 'torch': the export it needs in "
-            "sentence-transformers (optimum) does not run with transformers 5; use backend='torch'"
-        )
-    return cast("Backend", backend)
 
 
 def savable(value: object) -> object:

@@ -2,7 +2,7 @@
 
 import inspect
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from haystack import default_from_dict, default_to_dict
 from haystack.utils import ComponentDevice, Secret
@@ -16,6 +16,7 @@ from fr_reranker_plugin.scoring.remote.doors import REMOTE_KEY_VARIABLE, remote_
 from fr_reranker_plugin.scoring.remote.settings import RemoteDialect, RemoteSettings
 from fr_reranker_plugin.scoring.settings import (
     REFERENCE_MODEL,
+    Backend,
     BatchSettings,
     DType,
     ModelSettings,
@@ -53,7 +54,7 @@ class RankerParameters:
         model_kwargs: dict[str, Any] | None = None,
         tokenizer_kwargs: dict[str, Any] | None = None,
         config_kwargs: dict[str, Any] | None = None,
-        backend: Literal["auto", "torch", "onnx", "openvino"] = "torch",
+        backend: Backend = "torch",
         batch_size: int | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
@@ -95,7 +96,7 @@ class RankerParameters:
         :param model_kwargs: Only `{"dtype": ...}` or `{"torch_dtype": ...}`; better say `dtype`.
         :param tokenizer_kwargs: Only `{"model_max_length": ...}`; better say `max_length`.
         :param config_kwargs: Only `None` or empty.
-        :param backend: Only `"auto"` or `"torch"`.
+        :param backend: What runs the model: `"torch"`, or `"onnx"` for ONNX Runtime on a CPU. `"auto"` is torch.
         :param batch_size: Most pairs in one forward pass. `None`: only `max_batch_tokens` decides.
         :param revision: Commit, tag or branch on the Hub. `None`: the pinned commit of the default model, else `main`.
         :param local_files_only: Never ask the Hub; use the local cache.
@@ -175,7 +176,7 @@ class RankerParameters:
             revision=self.revision,
             device=checks.device_names(self.device),
             dtype=checks.dtype_of(self.dtype, self.model_kwargs),
-            backend=checks.supported_backend(self.backend),
+            backend=self.backend,
             max_length=checks.max_length_of(self.max_length, self.tokenizer_kwargs),
             local_files_only=self.local_files_only,
             cache_folder=self.cache_folder,
