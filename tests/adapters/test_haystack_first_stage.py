@@ -28,6 +28,7 @@ from fr_reranker_plugin.retrieval.text_encoder import TextEncoder
 from unit_vectors import unit_vectors
 
 EVEN = {"field": "meta.even", "operator": "==", "value": True}
+ODD = {"field": "meta.even", "operator": "==", "value": False}
 
 
 def numbered(count, dimension=8):
@@ -211,6 +212,24 @@ def test_the_retriever_checks_its_arguments_and_merges_filters(store):
         retriever.run([1.0] * 8, filters={"field": "meta.number", "operator": "~", "value": 1})
     with pytest.raises(TypeError, match="FaissDocumentStore"):
         FaissEmbeddingRetriever(document_store=object())
+
+
+@pytest.mark.parametrize("own", [EVEN, {"operator": "AND", "conditions": [EVEN]}], ids=["comparison", "logic"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"operator": "OR", "conditions": [EVEN, ODD]},
+        {"operator": "NOT", "conditions": [{"operator": "AND", "conditions": [EVEN, ODD]}]},
+        {"field": "meta.even", "operator": "!=", "value": "neither"},
+        ODD,
+    ],
+    ids=["or", "not", "same field", "opposite"],
+)
+def test_no_filter_of_a_call_gets_round_that_of_a_retriever_that_merges(store, own, given):
+    retriever = FaissEmbeddingRetriever(document_store=store, filters=own, top_k=100, filter_policy="merge")
+    found = retriever.run([1.0] * 8, filters=given)["documents"]
+    assert all(document.meta["even"] for document in found)
+    assert len(found) == (0 if given is ODD else 50)
 
 
 def test_embedders_put_the_prefix_of_each_role_before_the_text_and_leave_documents_alone():

@@ -3,7 +3,7 @@
 from typing import Any, Self
 
 from haystack import Document, component, default_from_dict, default_to_dict
-from haystack.document_stores.types import FilterPolicy, apply_filter_policy
+from haystack.document_stores.types import FilterPolicy
 
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.scoring.settings import check_whole_number
@@ -41,7 +41,8 @@ class FaissEmbeddingRetriever:
         :param filters: What may be found.
         :param top_k: Most documents to return, at least 1.
         :param return_embedding: Whether the documents that are found carry their embeddings.
-        :param filter_policy: Whether filters given at run time replace these (`"replace"`) or are added (`"merge"`).
+        :param filter_policy: `"replace"`: filters given at run time take the place of these. `"merge"`: what is found
+            matches both, whatever is given at run time.
         :raises SettingsError: If a value is not allowed. It is a `ValueError`.
         :raises TypeError: If the store is of another class.
         """
@@ -130,10 +131,16 @@ class FaissEmbeddingRetriever:
         return_embedding: bool | None,  # noqa: FBT001 -- as `run` has it
     ) -> dict[str, Any]:
         return {
-            "filters": apply_filter_policy(self.filter_policy, self.filters, filters),
+            "filters": self._filters_with(filters),
             "top_k": self.top_k if top_k is None else top_k,
             "return_embedding": self.return_embedding if return_embedding is None else return_embedding,
         }
+
+    def _filters_with(self, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        # Haystack's apply_filter_policy drops our filter where the given one has another operator or the same field.
+        if self.filter_policy == FilterPolicy.MERGE and self.filters and given:
+            return {"operator": "AND", "conditions": [self.filters, given]}
+        return given or self.filters
 
     def _get_telemetry_data(self) -> dict[str, Any]:
         """Give Haystack's usage statistics the name of the store's class."""

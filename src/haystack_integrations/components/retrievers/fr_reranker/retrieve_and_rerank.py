@@ -48,7 +48,8 @@ class FrenchRetrieveAndRerank:
         :param ranker: Ranks the candidates; `None`: the reference model.
         :param retriever_top_k: How many candidates are ranked.
         :param filters: What may be found.
-        :param filter_policy: Whether filters given at run time replace these (`"replace"`) or are added (`"merge"`).
+        :param filter_policy: `"replace"`: filters given at run time take the place of these. `"merge"`: what is found
+            matches both, whatever is given at run time.
         :raises SettingsError: If a value is not allowed. It is a `ValueError`.
         """
         self.document_store = document_store
