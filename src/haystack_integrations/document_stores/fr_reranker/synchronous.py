@@ -18,6 +18,7 @@ from haystack_integrations.document_stores.fr_reranker.conversion import (
     to_stored,
     to_vector,
 )
+from haystack_integrations.document_stores.fr_reranker.filters import to_filter
 from haystack_integrations.document_stores.fr_reranker.parameters import StoreParameters
 
 _AT_ONCE: Final = 1000
@@ -38,7 +39,9 @@ class SynchronousStore(StoreParameters):
         :raises haystack.errors.FilterError: If the filter is malformed, or compares what has no order.
         """
         with haystack_errors():
-            return self._documents(list(self._index.documents(filters)), with_embedding=self.return_embedding)
+            return self._documents(
+                list(self._index.documents(to_filter(filters))), with_embedding=self.return_embedding
+            )
 
     def write_documents(self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE) -> int:
         """Write documents, and tell how many were written.
@@ -78,7 +81,7 @@ class SynchronousStore(StoreParameters):
         :raises haystack.errors.FilterError: As `filter_documents`.
         """
         with self._one_change, haystack_errors():
-            deleted = self._index.delete(self._index.ids(filters))
+            deleted = self._index.delete(self._index.ids(to_filter(filters)))
             self._save_if_wanted()
         return deleted
 
@@ -91,7 +94,7 @@ class SynchronousStore(StoreParameters):
         given = to_stored(Document(content="", meta=meta)).metadata
         with self._one_change, haystack_errors():
             updated = 0
-            for ids in _chunks(self._index.ids(filters)):
+            for ids in _chunks(self._index.ids(to_filter(filters))):
                 known = self._index.get(ids)
                 updated += self._index.update([d._replace(metadata={**d.metadata, **given}) for d in known])
             self._save_if_wanted()
@@ -100,12 +103,13 @@ class SynchronousStore(StoreParameters):
     def count_documents_by_filter(self, filters: dict[str, Any]) -> int:
         """Count the documents that match."""
         with haystack_errors():
-            return self._index.count(filters)
+            return self._index.count(to_filter(filters))
 
     def count_unique_metadata_by_filter(self, filters: dict[str, Any], metadata_fields: list[str]) -> dict[str, int]:
         """Count the different values of metadata fields among the documents that match."""
         with haystack_errors():
-            return {field: len(self._index.metadata_values(field, filters)) for field in metadata_fields}
+            wanted = to_filter(filters)
+            return {field: len(self._index.metadata_values(field, wanted)) for field in metadata_fields}
 
     def get_metadata_fields_info(self) -> dict[str, dict[str, str]]:
         """Give the type of each metadata field: `int`, `float`, `boolean`, or `keyword` for all else and mixtures."""
@@ -135,7 +139,7 @@ class SynchronousStore(StoreParameters):
         :param size: How many values the page holds at most.
         """
         with haystack_errors():
-            values = self._index.metadata_values(metadata_field, filters)
+            values = self._index.metadata_values(metadata_field, to_filter(filters))
         term = (search_term or "").casefold()
         kept = [value for value in values if term in str(value).casefold()]
         kept.sort(key=lambda value: (str(value), type(value).__name__))
@@ -162,7 +166,7 @@ class SynchronousStore(StoreParameters):
         query = to_vector(query_embedding, self.embedding_dim, "query_embedding")
         wanted = self.return_embedding if return_embedding is None else return_embedding
         with haystack_errors():
-            (hits,) = self._index.search(query[None], top_k, filters=filters)
+            (hits,) = self._index.search(query[None], top_k, filters=to_filter(filters))
         return self._documents([hit.document for hit in hits], [hit.score for hit in hits], with_embedding=wanted)
 
     def save(self, folder: str | Path | None = None) -> None:
