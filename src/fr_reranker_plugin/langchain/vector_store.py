@@ -19,7 +19,7 @@ from fr_reranker_plugin.retrieval.dense_index import DenseIndex
 from fr_reranker_plugin.retrieval.documents import StoredDocument
 from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
 from fr_reranker_plugin.retrieval.index_settings import IndexKind, IndexSettings
-from fr_reranker_plugin.retrieval.index_threads import in_index_thread
+from fr_reranker_plugin.retrieval.index_threads import in_change_thread, in_index_thread
 from fr_reranker_plugin.retrieval.vectors import unit_vectors
 
 logger = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class FaissVectorStore(VectorSearch):
         documents = await in_index_thread(to_stored, texts, metadatas, ids)
         for batch in batches(documents, batch_size):
             embeddings = await self.embedding.aembed_documents([document.text for document in batch])
-            await in_index_thread(self._upsert, batch, embeddings)
+            await in_change_thread(self._upsert, batch, embeddings)
         return [document.id for document in documents]
 
     def delete(self, ids: list[str] | None = None, **unknown: object) -> bool:
@@ -171,7 +171,7 @@ class FaissVectorStore(VectorSearch):
 
     async def adelete(self, ids: list[str] | None = None, **unknown: object) -> bool:
         """Delete documents without blocking the event loop; see `delete`."""
-        return await in_index_thread(self.delete, ids, **unknown)
+        return await in_change_thread(self.delete, ids, **unknown)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Give the documents that exist, in the order of `ids`."""

@@ -11,13 +11,28 @@ from typing import Final, ParamSpec, TypeVar
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
-_threads: Final = ThreadPoolExecutor(max_workers=8, thread_name_prefix="fr-reranker-index")
+_THREADS: Final = 8
+_readers: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="fr-reranker-index")
 """Of their own, so that what fills asyncio's default ones does not keep searches waiting; FAISS lets go of the GIL."""
+
+_writers: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="fr-reranker-index-change")
+"""Of their own, too: a change holds its thread while it waits for the changes before it."""
 
 
 async def in_index_thread(
     call: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
 ) -> _Result:
-    """Call a function that searches or changes an index in a thread, with the context variables of the caller."""
+    """Call a function that reads an index in a thread, with the context variables of the caller."""
+    return await _in_thread_of(_readers, lambda: call(*arguments, **named))
+
+
+async def in_change_thread(
+    call: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
+) -> _Result:
+    """Call a function that changes, saves or closes an index in a thread, with the context variables of the caller."""
+    return await _in_thread_of(_writers, lambda: call(*arguments, **named))
+
+
+async def _in_thread_of(threads: ThreadPoolExecutor, call: Callable[[], _Result]) -> _Result:
     context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(call, *arguments, **named))
+    return await asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(call))

@@ -6,7 +6,7 @@ from typing import Any
 from haystack import Document
 from haystack.document_stores.types import DuplicatePolicy
 
-from fr_reranker_plugin.retrieval.index_threads import in_index_thread
+from fr_reranker_plugin.retrieval.index_threads import in_change_thread, in_index_thread
 from haystack_integrations.document_stores.fr_reranker.synchronous import SynchronousStore
 
 
@@ -43,23 +43,23 @@ class FaissDocumentStore(SynchronousStore):
         self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE
     ) -> int:
         """Write documents without blocking the event loop; see `write_documents`."""
-        return await in_index_thread(self.write_documents, documents, policy)
+        return await in_change_thread(self.write_documents, documents, policy)
 
     async def delete_documents_async(self, document_ids: list[str]) -> None:
         """Delete documents without blocking the event loop; see `delete_documents`."""
-        await in_index_thread(self.delete_documents, document_ids)
+        await in_change_thread(self.delete_documents, document_ids)
 
     async def delete_all_documents_async(self) -> None:
         """Delete every document without blocking the event loop."""
-        await in_index_thread(self.delete_all_documents)
+        await in_change_thread(self.delete_all_documents)
 
     async def delete_by_filter_async(self, filters: dict[str, Any]) -> int:
         """Delete the documents that match, without blocking the event loop; see `delete_by_filter`."""
-        return await in_index_thread(self.delete_by_filter, filters)
+        return await in_change_thread(self.delete_by_filter, filters)
 
     async def update_by_filter_async(self, filters: dict[str, Any], meta: dict[str, Any]) -> int:
         """Set metadata keys without blocking the event loop; see `update_by_filter`."""
-        return await in_index_thread(self.update_by_filter, filters, meta)
+        return await in_change_thread(self.update_by_filter, filters, meta)
 
     async def count_documents_by_filter_async(self, filters: dict[str, Any]) -> int:
         """Count the documents that match, without blocking the event loop."""
@@ -104,8 +104,8 @@ class FaissDocumentStore(SynchronousStore):
 
     async def save_async(self, folder: str | Path | None = None) -> None:
         """Put everything on disk without blocking the event loop; see `save`."""
-        await in_index_thread(self.save, folder)
+        await in_change_thread(self.save, folder)
 
     async def close_async(self) -> None:
         """Close without blocking the event loop; see `close`."""
-        await in_index_thread(self.close)
+        await in_change_thread(self.close)
