@@ -80,8 +80,7 @@ class RankerParameters:
         """Note and check the parameters; nothing is read or loaded.
 
         :param model: A Hub id, a local folder, or `"embedded"` for the small model inside this package.
-        :param device: Where the model runs. `None`: the first GPU if there is one, else the CPU. A list like
-            `["cuda:0", "cuda:1"]`: a copy of the model on each, behind one queue.
+        :param device: Where the model runs; a list: a copy on each, behind one queue. `None`: the first GPU or the CPU.
         :param token: Hub token for a private model; read when the model is loaded, never shown or saved.
         :param top_k: Most documents to return; `None` returns all.
         :param query_prefix: Text before the query.
