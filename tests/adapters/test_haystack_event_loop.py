@@ -8,13 +8,19 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 
 import pytest
+from haystack import Document
 
 from adapters.haystack_documents import QUESTION, many_documents
+from encoders import build_bi_encoder
+from haystack_integrations.components.embedders.fr_reranker import FrenchDocumentEmbedder, document_embedder
 from haystack_integrations.components.rankers.fr_reranker import FrenchCrossEncoderRanker
 
 LONGEST_GAP = 0.05
@@ -78,6 +84,36 @@ async def test_the_loop_runs_on_while_a_thousand_pairs_are_scored(ranker: French
         assert len(ranked["documents"]) == 1000
         gaps.append(heart.longest_gap)
     assert min(gaps) < LONGEST_GAP
+
+
+async def test_the_loop_gets_its_turn_while_embedded_documents_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build_bi_encoder(tmp_path, pooling={"pooling_mode_mean_tokens": True})
+    embedder = FrenchDocumentEmbedder(model=model)
+    turn = 0
+    copies: Counter[int] = Counter()
+
+    def counted(document: Document, **changes: object) -> Document:
+        copies[turn] += 1
+        return replace(document, **changes)
+
+    async def take_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(document_embedder, "replace", counted)
+    turns = asyncio.create_task(take_turns())
+    given = [Document(id=str(number), content=f"texte {number % 10}") for number in range(1100)]
+    made = (await embedder.run_async(given))["documents"]
+    turns.cancel()
+    assert [document.id for document in made] == [document.id for document in given]
+    assert all(document.embedding for document in made)
+    assert sum(copies.values()) == 1100
+    assert max(copies.values()) <= 512
+    embedder.close()
 
 
 FIRST_LOAD = """

@@ -42,19 +42,6 @@ def haystack_errors() -> Iterator[None]:
         raise HaystackDuplicateError(str(error)) from error
 
 
-def checked_documents(documents: object) -> list[Document]:
-    """Give the documents back as a list of their own.
-
-    :raises SettingsError: If it is not a list of documents; the message names the first that is none.
-    """
-    if not isinstance(documents, (list, tuple)):
-        raise SettingsError(f"documents must be a list of Document, got {type(documents).__name__}")
-    for position, document in enumerate(documents):
-        if not isinstance(document, Document):
-            raise SettingsError(f"documents[{position}] must be a Document, got {type(document).__name__}")
-    return list(documents)
-
-
 def to_stored(document: Document) -> StoredDocument:
     """Give a document as the index keeps it; its embedding goes its own way, see `to_vector`, which checks it first.
 

@@ -10,9 +10,9 @@ from haystack.document_stores.types import DuplicatePolicy
 from fr_reranker_plugin.errors import DuplicateDocumentError
 from fr_reranker_plugin.retrieval.documents import StoredDocument
 from fr_reranker_plugin.scoring.settings import check_whole_number
+from haystack_integrations.components.rankers.fr_reranker.checks import checked_documents
 from haystack_integrations.document_stores.fr_reranker.conversion import (
     REST,
-    checked_documents,
     haystack_errors,
     to_document,
     to_stored,

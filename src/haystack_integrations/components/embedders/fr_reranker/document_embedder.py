@@ -8,7 +8,6 @@ from typing import Final
 from haystack import Document, component, logging
 from haystack.utils import ComponentDevice, Secret
 
-from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.retrieval.vectors import Vectors
 from fr_reranker_plugin.scoring.ranking import TextForm
 from fr_reranker_plugin.scoring.settings import EMBEDDED, DType
@@ -99,40 +98,37 @@ class FrenchDocumentEmbedder(EncoderParameters):
         :returns: A dictionary with the key `documents`: the documents in their order, with embeddings of the length 1.
         :raises SettingsError: If `documents` is not a list of documents.
         """
-        task = self._task(documents)
-        vectors = [self._encoder.encode_passages(texts) for texts in self._slices(task)]
-        return {"documents": task.embedded(vectors)}
+        embedded: list[Document] = []
+        for part in self._parts(documents):
+            embedded += part.with_vectors(self._encoder.encode_passages(part.to_read))
+        return {"documents": embedded}
 
     @component.output_types(documents=list[Document])
     async def run_async(self, documents: list[Document]) -> dict[str, list[Document]]:
         """Embed documents without blocking the event loop; like `run` otherwise."""
-        task = self._task(documents)
-        vectors = [await self._encoder.aencode_passages(texts) for texts in self._slices(task)]
-        return {"documents": task.embedded(vectors)}
+        embedded: list[Document] = []
+        for part in self._parts(documents):
+            embedded += part.with_vectors(await self._encoder.aencode_passages(part.to_read))
+        return {"documents": embedded}
 
-    def _task(self, documents: object) -> "_EmbeddingTask":
-        if not isinstance(documents, (list, tuple)):
-            raise SettingsError(f"documents must be a list of Document, got {type(documents).__name__}")
-        for position, document in enumerate(documents):
-            if not isinstance(document, Document):
-                raise SettingsError(f"documents[{position}] must be a Document, got {type(document).__name__}")
-        form = TextForm(separator=self.embedding_separator)
-        texts = [form.passage([d.meta.get(name) for name in self.meta_fields_to_embed], d.content) for d in documents]
-        if blank := texts.count(None):
-            logger.warning("{blank} documents hold no text and get no embedding", blank=blank)
-        return _EmbeddingTask(list(documents), texts)
-
-    def _slices(self, task: "_EmbeddingTask") -> Iterator[list[str]]:
+    def _parts(self, documents: object) -> Iterator["_Part"]:
+        """Yield the documents some at a time, so that an event loop gets its turn in between."""
         from rich.progress import track
 
-        texts = task.to_read
-        starts = range(0, len(texts), _AT_ONCE)
-        for start in track(starts, "Embedding", disable=not self.progress_bar):
-            yield texts[start : start + _AT_ONCE]
+        given = checks.checked_documents(documents)
+        form = TextForm(separator=self.embedding_separator)
+        blank = 0
+        for start in track(range(0, len(given), _AT_ONCE), "Embedding", disable=not self.progress_bar):
+            some = given[start : start + _AT_ONCE]
+            texts = [form.passage([d.meta.get(name) for name in self.meta_fields_to_embed], d.content) for d in some]
+            blank += texts.count(None)
+            yield _Part(some, texts)
+        if blank:
+            logger.warning("{blank} documents hold no text and get no embedding", blank=blank)
 
 
 @dataclass(frozen=True, slots=True)
-class _EmbeddingTask:
+class _Part:
     """Documents and their texts; `None` for one that has nothing to read."""
 
     documents: list[Document]
@@ -142,10 +138,10 @@ class _EmbeddingTask:
     def to_read(self) -> list[str]:
         return [text for text in self.texts if text is not None]
 
-    def embedded(self, slices: list[Vectors]) -> list[Document]:
+    def with_vectors(self, vectors: Vectors) -> list[Document]:
         """Give copies of the documents with the vectors of their texts."""
-        vectors = (vector.tolist() for vectors in slices for vector in vectors)
+        rows = iter(vectors.tolist())
         return [
-            replace(document, embedding=None if text is None else next(vectors))
+            replace(document, embedding=None if text is None else next(rows))
             for document, text in zip(self.documents, self.texts, strict=True)
         ]

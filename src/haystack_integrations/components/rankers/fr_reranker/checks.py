@@ -1,8 +1,9 @@
-"""Checks of the ranker's parameters, those of other rankers included: what is meant, or why it cannot be."""
+"""Checks of parameters and arguments, those of other rankers included: what is meant, or why it cannot be."""
 
 from collections.abc import Mapping
 from typing import Any, Final, cast, get_args
 
+from haystack import Document
 from haystack.utils import ComponentDevice, Secret
 
 from fr_reranker_plugin.errors import SettingsError
@@ -108,6 +109,19 @@ def refuse_unsupported(trust_remote_code: object, config_kwargs: object) -> None
             f"config_kwargs must be None or empty, got {config_kwargs!r}: the configuration of the checkpoint is used "
             "as it is; save it with the values you need"
         )
+
+
+def checked_documents(documents: object) -> list[Document]:
+    """Give the documents back as a list of their own.
+
+    :raises SettingsError: If it is not a list of documents; the message names the first that is none.
+    """
+    if not isinstance(documents, (list, tuple)):
+        raise SettingsError(f"documents must be a list of Document, got {type(documents).__name__}")
+    for position, document in enumerate(documents):
+        if not isinstance(document, Document):
+            raise SettingsError(f"documents[{position}] must be a Document, got {type(document).__name__}")
+    return list(documents)
 
 
 def savable(value: object) -> object:
