@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 
 import numpy as np
@@ -143,6 +143,32 @@ def test_words_of_other_documents_are_never_read(saved, encoder, tmp_path):
         assert index.search("zèbre", 1, method="bm25")[0].document.id == "zèbre"
         index.save()
         assert len(list((tmp_path / "index").glob("words-*"))) == 1
+
+
+@pytest.mark.parametrize("change", ["add", "upsert", "delete"])
+def test_words_that_are_saved_are_those_of_the_saved_documents_whatever_another_thread_changes(
+    encoder, tmp_path, change, monkeypatch
+):
+    there = StoredDocument("zèbre", "Le zèbre vit au zoo.")
+    changes = {"delete": [there.id], "add": [DOCUMENTS[0]], "upsert": [StoredDocument(there.id, "Le lion dort.")]}
+    with DocumentIndex.create(tmp_path, encoder) as index, ThreadPoolExecutor(1) as other:
+        index.add([there, DOCUMENTS[1]])
+        save = index.dense.save
+
+        def save_beside_another():
+            save()
+            changing.append(other.submit(getattr(index, change), changes[change]))
+            wait(changing, timeout=0.3)  # it has to wait for the words
+
+        changing = []
+        monkeypatch.setattr(index.dense, "save", save_beside_another)
+        index.save()
+        changing[0].result(TIMEOUT)
+    with DocumentIndex.open(tmp_path, encoder) as again:
+        assert again.dense.ids() == [there.id, DOCUMENTS[1].id]
+        expected = LexicalIndex.build([there, DOCUMENTS[1]]).search(["zèbre", QUESTION], 9)
+        found = again.search_many(["zèbre", QUESTION], 9, method="bm25")
+        assert [[(hit.document.id, hit.score) for hit in hits] for hits in found] == expected
 
 
 def test_a_reader_follows_the_writer(encoder, tmp_path):

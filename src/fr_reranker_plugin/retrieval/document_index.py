@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from fr_reranker_plugin.retrieval.index_settings import IndexKind, IndexSettings
 from fr_reranker_plugin.retrieval.lexical_part import LexicalPart
 from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder
 from fr_reranker_plugin.retrieval.vectors import Vectors
-from fr_reranker_plugin.scoring.settings import ModelSettings, check_whole_number
+from fr_reranker_plugin.scoring.settings import check_whole_number
 
 SearchMethod = Literal["dense", "bm25", "hybrid"]
 """By meaning, by words, or by both."""
@@ -61,6 +61,8 @@ class DocumentIndex:
         self.encoder = encoder
         self._lexical = lexical
         self._owned = owned
+        self._one_change = threading.Lock()
+        """Held while documents change or are saved, so that a lexical index is of the documents it is saved beside."""
 
     @classmethod
     def create(
@@ -132,8 +134,9 @@ class DocumentIndex:
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove documents, and tell how many there were."""
-        removed = self.dense.delete(ids)
-        self._lexical.forget(saved=False)
+        with self._one_change:
+            removed = self.dense.delete(ids)
+            self._lexical.forget(saved=False)
         return removed
 
     def search(
@@ -171,19 +174,22 @@ class DocumentIndex:
 
     def save(self) -> None:
         """Put everything on disk, all or nothing; see `DenseIndex.save`."""
-        self.dense.save()
-        self._lexical.save()
+        with self._one_change:
+            self.dense.save()
+            self._lexical.save()
 
     def reload(self) -> bool:
         """Follow the writer, and tell whether it has saved since; see `DenseIndex.reload`."""
-        changed = self.dense.reload()
-        if changed:
-            self._lexical.forget(saved=True)
+        with self._one_change:
+            changed = self.dense.reload()
+            if changed:
+                self._lexical.forget(saved=True)
         return changed
 
     def close(self) -> None:
         """Give up files and memory; see `DenseIndex.close`."""
-        self.dense.close()
+        with self._one_change:
+            self.dense.close()
         if self._owned is not None:
             self._owned.close()
 
@@ -200,8 +206,9 @@ class DocumentIndex:
 
     def _write(self, documents: Sequence[StoredDocument], *, replace: bool) -> int:
         vectors = self.encoder.encode_passages([document.text for document in documents])
-        (self.dense.upsert if replace else self.dense.add)(documents, vectors)
-        self._lexical.forget(saved=False)
+        with self._one_change:
+            (self.dense.upsert if replace else self.dense.add)(documents, vectors)
+            self._lexical.forget(saved=False)
         return len(documents)
 
     def _by_meaning(self, questions: Sequence[str], k: int, filters: Filter | None) -> list[list[Hit]]:
@@ -234,13 +241,4 @@ def _encoder_of(dense: DenseIndex, folder: Path | str) -> SharedEncoder:
     made_by = dense.settings.encoder
     if made_by is None:
         raise IndexFolderError(f"{folder} does not say which encoder its vectors are of; give `encoder`")
-    model = ModelSettings(model=made_by.model, revision=made_by.revision)
-    encoder = _with_prefixes(model, made_by)
-    if encoder.max_length == made_by.max_length:
-        return encoder  # with its usual length it is more likely that others use it, too
-    encoder.close()
-    return _with_prefixes(replace(model, max_length=made_by.max_length), made_by)
-
-
-def _with_prefixes(model: ModelSettings, made_by: EncoderIdentity) -> SharedEncoder:
-    return SharedEncoder(model, query_prefix=made_by.query_prefix, passage_prefix=made_by.passage_prefix)
+    return SharedEncoder.of(made_by)

@@ -26,6 +26,9 @@ class LexicalPart:
     On disk it is a cache: it lies in a subfolder that is named after the checksum of the saved documents, so that one
     of other documents is never read; if it is missing or damaged, it is built from the documents again.
 
+    Any number of threads may ask for it while the documents change. `forget` and `save` are for one thread at a time,
+    and no document may change between the dense index's own save and `save`.
+
     :param dense: Holds the documents.
     :param folder: That of the dense index; `None`: in memory only.
     :param settings: How words are weighed. `None`: as usual.
@@ -35,7 +38,8 @@ class LexicalPart:
         self._dense = dense
         self._folder = None if folder is None else Path(folder)
         self._settings = settings or BM25Settings()
-        self._index: LexicalIndex | None = None
+        self._built: tuple[int, LexicalIndex] | None = None
+        """With the version that it is of: what is stored late, by a thread that `forget` overtook, is not used."""
         self._on_disk: LexicalIndex | None = None
         self._version = 0
         self._documents_are_saved = True
@@ -47,21 +51,19 @@ class LexicalPart:
         :param saved: Whether they are now those that the manifest names.
         """
         self._version += 1
-        self._index = None
+        self._built = None
         self._documents_are_saved = saved
 
     def index(self) -> LexicalIndex:
         """Give the lexical index of the documents as they are now."""
-        index = self._index
-        if index is not None:
+        if (index := self._up_to_date()) is not None:
             return index
         with self._one_build:
-            if self._index is not None:
-                return self._index
+            if (index := self._up_to_date()) is not None:
+                return index
             version = self._version
             index = self._saved() or LexicalIndex.build(self._dense.documents(), settings=self._settings)
-            if version == self._version:
-                self._index = index
+            self._built = version, index
             return index
 
     def save(self) -> None:
@@ -75,6 +77,10 @@ class LexicalPart:
         for other in place.parent.glob(f"{_PREFIX}*"):
             if other != place:
                 shutil.rmtree(other, ignore_errors=True)
+
+    def _up_to_date(self) -> LexicalIndex | None:
+        built = self._built
+        return built[1] if built is not None and built[0] == self._version else None
 
     def _saved(self) -> LexicalIndex | None:
         """Read the index of the saved documents, if they are the present ones and it is there and whole."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Self
 
 from fr_reranker_plugin.retrieval.batching_encoder import BatchingEncoder
 from fr_reranker_plugin.retrieval.encoder_files import Prefixes
@@ -46,6 +47,20 @@ class SharedEncoder(SharedModel[BatchingEncoder]):
     ) -> None:
         super().__init__(model or ModelSettings(model=EMBEDDED), batch)
         self.query_prefix, self.passage_prefix = query_prefix, passage_prefix
+
+    @classmethod
+    def of(cls, identity: EncoderIdentity) -> Self:
+        """Give the encoder that made vectors, by what an index says of it; loads the model.
+
+        :raises ModelLoadError: If it cannot be loaded.
+        """
+        make = partial(cls, query_prefix=identity.query_prefix, passage_prefix=identity.passage_prefix)
+        model = ModelSettings(model=identity.model, revision=identity.revision)
+        encoder = make(model)
+        if encoder.max_length == identity.max_length:
+            return encoder  # with its usual length it is more likely that others use it, too
+        encoder.close()
+        return make(replace(model, max_length=identity.max_length))
 
     @staticmethod
     def _load(model: ModelSettings, batch: BatchSettings) -> BatchingEncoder:
