@@ -171,6 +171,15 @@ def test_words_that_are_saved_are_those_of_the_saved_documents_whatever_another_
         assert [[(hit.document.id, hit.score) for hit in hits] for hits in found] == expected
 
 
+def test_words_are_saved_beside_the_documents_wherever_the_process_has_gone(encoder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with DocumentIndex.create("index", encoder) as index:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        index.save()
+    assert len(list((tmp_path / "index").glob("words-*"))) == 1
+
+
 def test_a_reader_follows_the_writer(encoder, tmp_path):
     with DocumentIndex.create(tmp_path, encoder) as writer:
         writer.save()

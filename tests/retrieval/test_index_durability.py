@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -114,7 +115,7 @@ def test_an_index_of_another_encoder_or_a_newer_version_is_refused_and_stays(fol
 def test_a_second_writer_is_refused_with_the_process_of_the_first(folder: Path) -> None:
     ours, theirs = PROCESSES.Pipe(duplex=False)
     with DenseIndex.open(folder) as index:
-        with pytest.raises(IndexLockedError, match=f"process {os.getpid()};"):
+        with pytest.raises(IndexLockedError, match=f"process {os.getpid()}, this one; use what has it open"):
             DenseIndex.open(folder)
         other = PROCESSES.Process(target=try_to_write, args=(folder, theirs))
         other.start()
@@ -124,6 +125,54 @@ def test_a_second_writer_is_refused_with_the_process_of_the_first(folder: Path) 
         DenseIndex.open(folder, read_only=True).close()
         assert step_of(index) == 1
     DenseIndex.open(folder).close()
+
+
+def test_a_folder_is_the_same_by_whatever_way_it_is_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "beside").mkdir()
+    names = (tmp_path / "link", tmp_path / "beside" / ".." / folder.name)
+    with DenseIndex.open(folder) as index:
+        for step, name in enumerate(names, start=2):
+            take_step(index, step)
+            index.save(name)
+            with DenseIndex.open(folder, read_only=True) as reader:
+                assert step_of(reader) == step
+    with DenseIndex.create(settings=IndexSettings(dimension=DIMENSION)) as index:
+        (tmp_path / "copy link").symlink_to(tmp_path / "copy")
+        for name in ("copy", "copy link", "beside/../copy"):
+            index.save(tmp_path / name)
+
+
+def test_a_reader_follows_a_link_to_a_newer_index(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    with DenseIndex.open(tmp_path / "link", read_only=True) as reader:
+        with DenseIndex.open(folder) as writer:
+            take_step(writer, 2)
+            writer.save(tmp_path / "newer")
+        (tmp_path / "link").unlink()
+        (tmp_path / "link").symlink_to(tmp_path / "newer")
+        assert reader.reload()
+        assert step_of(reader) == 2
+
+
+def test_a_copy_that_was_removed_is_saved_again_and_one_of_another_writer_is_refused(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    with DenseIndex.open(folder) as index:
+        index.save(copy)
+        shutil.rmtree(copy)
+        index.save(copy)
+        (copy / "manifest.json").unlink()
+        with pytest.raises(IndexFolderError, match="no manifest"):
+            index.save(copy)
+        shutil.rmtree(copy)
+        index.save(copy)
+        with DenseIndex.open(copy) as other:
+            take_step(other, 2)
+            other.save()
+        with pytest.raises(IndexFolderError, match="holds an index of"):
+            index.save(copy)
 
 
 def test_reader_processes_follow_the_writer_when_they_reload(folder: Path) -> None:

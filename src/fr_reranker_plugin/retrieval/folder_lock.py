@@ -29,7 +29,7 @@ class FolderLock:
             holder = self._file.read().decode(errors="replace").strip() or "unknown"
             self._file.close()
             raise IndexLockedError(
-                f"{path.parent} is open for writing in process {holder}; close it there, or open it with read_only=True"
+                f"{path.parent} is open for writing in process {_with_advice(holder)}, or open it with read_only=True"
             ) from None
         self._file.truncate(0)
         self._file.write(str(os.getpid()).encode())
@@ -38,6 +38,11 @@ class FolderLock:
     def release(self) -> None:
         """Let others write."""
         self._file.close()
+
+
+def _with_advice(holder: str) -> str:
+    is_ours = holder == str(os.getpid())
+    return f"{holder}, this one; use what has it open, or close that" if is_ours else f"{holder}; close it there"
 
 
 if sys.platform == "win32":

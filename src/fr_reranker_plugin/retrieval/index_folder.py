@@ -32,7 +32,12 @@ class IndexFolder:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(path).absolute()  # not resolved: a reader follows a link that is set to another folder
+
+    @property
+    def real_path(self) -> Path:
+        """The folder by the one name that all ways to it share."""
+        return self.path.resolve()
 
     @property
     def working_file(self) -> Path:

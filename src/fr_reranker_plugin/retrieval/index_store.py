@@ -147,7 +147,7 @@ class IndexStore:
         """See `DenseIndex.save`."""
         with self._one_change:
             self._check_open()
-            if path is not None and (self._folder is None or IndexFolder(path).path != self._folder.path):
+            if path is not None and (self._folder is None or IndexFolder(path).real_path != self._folder.real_path):
                 self._save_copy(IndexFolder(path))
             else:
                 self._save_own()
@@ -217,10 +217,10 @@ class IndexStore:
     def _save_copy(self, folder: IndexFolder) -> None:
         lock = folder.lock()
         try:
-            before = self._copies.get(folder.path)
-            if before is None or folder.manifest() != before:
+            before = self._copies.get(folder.real_path)
+            if before is None or not folder.holds_index() or folder.manifest() != before:
                 before = start_generations(folder, self.settings)
-            self._copies[folder.path] = write_generation(
+            self._copies[folder.real_path] = write_generation(
                 folder, before.generation + 1, self.settings, self._held.contents
             )
         finally:

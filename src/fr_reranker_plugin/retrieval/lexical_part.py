@@ -36,7 +36,7 @@ class LexicalPart:
 
     def __init__(self, dense: DenseIndex, folder: Path | str | None, settings: BM25Settings | None) -> None:
         self._dense = dense
-        self._folder = None if folder is None else Path(folder)
+        self._folder = None if folder is None else Path(folder).absolute()
         self._settings = settings or BM25Settings()
         self._built: tuple[int, LexicalIndex] | None = None
         """With the version that it is of: what is stored late, by a thread that `forget` overtook, is not used."""
