@@ -25,7 +25,7 @@ _NONE: Final = np.empty(0, dtype=np.int64)
 class IndexContents:
     """The vectors of an index, its documents, and which vectors have a document.
 
-    A vector whose document was deleted or replaced stays in FAISS, and is never found.
+    A vector whose document was deleted or replaced stays in FAISS until `adopt`, and is never found.
 
     :param vectors: By position.
     :param database: Documents that name the positions of their vectors.

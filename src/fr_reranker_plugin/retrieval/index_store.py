@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 _DEAD_AT_MOST: Final = 5
 """A save leaves out the vectors of deleted documents where they are more than one in so many."""
 
+_DEAD_BETWEEN_SAVES: Final = 4096
+"""A change leaves them out where they are more than so many, and more than those that have a document."""
+
 
 class _Held:
     """What must be given back, also when an index is forgotten rather than closed."""
@@ -131,11 +134,11 @@ class IndexStore:
     def changing(self) -> Iterator[IndexContents]:
         """Be the only one to change the contents; others read meanwhile, except while `alone` is held as well."""
         with self._one_change:
-            self._check_open()
-            if self._read_only:
-                raise SettingsError(f"{self.place} was opened with read_only=True; open it for writing to change it")
+            self.check_writable()
             self._work_on_a_copy()
-            yield self._held.contents
+            contents = self._held.contents
+            yield contents
+            self._compact(dead_at_most=max(_DEAD_BETWEEN_SAVES, contents.vectors.total // 2))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -179,6 +182,12 @@ class IndexStore:
                 )
             self._release()
 
+    def check_writable(self) -> None:
+        """See `DenseIndex.check_writable`."""
+        self._check_open()
+        if self._read_only:
+            raise SettingsError(f"{self.place} was opened with read_only=True; open it for writing to change it")
+
     def _check_open(self) -> None:
         if not self._release.alive:
             raise IndexClosedError(f"{self.place} is closed; open it again")
@@ -202,26 +211,27 @@ class IndexStore:
             raise SettingsError(f"{self.place} was opened with read_only=True; save a copy into another folder")
         contents = self._held.contents
         if contents.changed:
-            self._compact()
+            self._compact(dead_at_most=contents.vectors.total // _DEAD_AT_MOST)
             self.manifest = write_generation(self._folder, self.manifest.generation + 1, self.settings, contents)
             contents.changed = False
 
-    def _compact(self) -> None:
-        """Leave out the vectors of deleted documents, once they are many."""
-        contents = self._held.contents
-        if contents.dead * _DEAD_AT_MOST > contents.vectors.total:
-            vectors, positions = contents.compacted()
-            with self.alone():
-                contents.adopt(vectors, positions)
-
     def _save_copy(self, folder: IndexFolder) -> None:
+        contents = self._held.contents
         lock = folder.lock()
         try:
             before = self._copies.get(folder.real_path)
             if before is None or not folder.holds_index() or folder.manifest() != before:
                 before = start_generations(folder, self.settings)
-            self._copies[folder.real_path] = write_generation(
-                folder, before.generation + 1, self.settings, self._held.contents
-            )
+            if self._folder is None:
+                self._compact(dead_at_most=contents.vectors.total // _DEAD_AT_MOST)
+            self._copies[folder.real_path] = write_generation(folder, before.generation + 1, self.settings, contents)
         finally:
             lock.release()
+
+    def _compact(self, *, dead_at_most: int) -> None:
+        """Leave out the vectors of deleted documents, where they are more than so many."""
+        contents = self._held.contents
+        if contents.dead > dead_at_most:
+            vectors, positions = contents.compacted()
+            with self.alone():
+                contents.adopt(vectors, positions)
