@@ -38,12 +38,15 @@ assert not heavy, heavy
     assert done.returncode == 0, done.stderr
 
 
-def test_without_faiss_the_error_names_the_extra():
+def test_without_faiss_the_error_names_the_extra_before_anything_is_embedded():
     code = """
 sys.modules["faiss"] = None
-from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.embeddings import Embeddings
 from fr_reranker_plugin.langchain import FaissVectorStore
-FaissVectorStore.from_texts(["a"], DeterministicFakeEmbedding(size=3))
+class Unused(Embeddings):
+    def embed_documents(self, texts): raise SystemExit("embedded")
+    embed_query = embed_documents
+FaissVectorStore.from_texts(["a"], Unused())
 """
     done = run_python(code)
     assert "MissingDependencyError" in done.stderr

@@ -209,6 +209,19 @@ async def test_what_cannot_be_stored_is_refused_before_anything_is_embedded(stor
     assert (embedding.texts, len(store.index)) == (before, 100)
 
 
+async def test_a_store_that_takes_no_changes_refuses_texts_before_anything_is_embedded(store, embedding, tmp_path):
+    store.save_local(tmp_path)
+    reader = FaissVectorStore.load_local(tmp_path, embedding, read_only=True)
+    before = embedding.texts
+    for refused in (SettingsError, IndexClosedError):
+        with pytest.raises(refused, match="read_only=True|is closed"):
+            reader.add_texts(["a"])
+        with pytest.raises(refused, match="read_only=True|is closed"):
+            await reader.aadd_texts(["a"])
+        reader.close()
+    assert embedding.texts == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

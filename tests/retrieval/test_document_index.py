@@ -13,6 +13,7 @@ from fr_reranker_plugin import (
     BM25Settings,
     DocumentIndex,
     DuplicateDocumentError,
+    IndexClosedError,
     IndexFolderError,
     LexicalIndex,
     ModelSettings,
@@ -229,6 +230,17 @@ def test_an_id_that_is_taken_is_refused_and_words_keep_up(encoder):
         with pytest.raises(DuplicateDocumentError, match="use upsert"):
             index.add([DOCUMENTS[0]])
         assert len(index) == 3
+
+
+def test_an_index_that_takes_no_changes_refuses_documents_before_they_are_encoded(saved, encoder, monkeypatch):
+    with DocumentIndex.open(saved, encoder, read_only=True) as index:
+        monkeypatch.setattr(index.encoder, "encode_passages", lambda _: pytest.fail("encoded"))
+        for write in (index.add, index.upsert):
+            with pytest.raises(SettingsError, match="read_only=True"):
+                write(DOCUMENTS[:1])
+    for write in (index.add, index.upsert):
+        with pytest.raises(IndexClosedError):
+            write(DOCUMENTS[:1])
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from fr_reranker_plugin.langchain.vector_search import VectorSearch, refuse_unkn
 from fr_reranker_plugin.retrieval.dense_index import DenseIndex
 from fr_reranker_plugin.retrieval.documents import StoredDocument
 from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
+from fr_reranker_plugin.retrieval.faiss_loading import load_faiss
 from fr_reranker_plugin.retrieval.index_settings import IndexKind, IndexSettings
 from fr_reranker_plugin.retrieval.index_threads import in_change_thread, in_index_thread
 from fr_reranker_plugin.retrieval.vectors import unit_vectors
@@ -137,10 +138,13 @@ class FaissVectorStore(VectorSearch):
         :param metadatas: Of each text: JSON values under string keys.
         :param ids: Of each text; where one is `None`, it gets a new one. Of texts with one id the last is kept.
         :param batch_size: How many texts are embedded and added at once; `None`: all of them, or none if one fails.
-        :raises SettingsError: If something cannot be stored; nothing is embedded then. It is a `ValueError`.
+        :raises SettingsError: If something cannot be stored, or the store only reads; nothing is embedded then. It is a
+            `ValueError`.
+        :raises IndexClosedError: If the store is closed; nothing is embedded then.
+        :raises MissingDependencyError: If FAISS is not installed; nothing is embedded then.
         """
         refuse_unknown(unknown)
-        documents = to_stored(texts, metadatas, ids)
+        documents = self._to_add(texts, metadatas, ids)
         for batch in batches(documents, batch_size):
             self._upsert(batch, self.embedding.embed_documents([document.text for document in batch]))
         return [document.id for document in documents]
@@ -156,7 +160,7 @@ class FaissVectorStore(VectorSearch):
     ) -> list[str]:
         """Add texts, or replace them, without blocking the event loop; see `add_texts`."""
         refuse_unknown(unknown)
-        documents = await in_index_thread(to_stored, texts, metadatas, ids)
+        documents = await in_index_thread(self._to_add, texts, metadatas, ids)
         for batch in batches(documents, batch_size):
             embeddings = await self.embedding.aembed_documents([document.text for document in batch])
             await in_change_thread(self._upsert, batch, embeddings)
@@ -196,6 +200,16 @@ class FaissVectorStore(VectorSearch):
         """Give up files, memory and the right to write; what was not saved is lost. A second time does nothing."""
         if self._index is not None:
             self._index.close()
+
+    def _to_add(
+        self, texts: Iterable[str], metadatas: list[dict[str, Any]] | None, ids: list[str] | None
+    ) -> list[StoredDocument]:
+        """Give texts as the index keeps them, if it can take them."""
+        if self._index is None:
+            load_faiss()
+        else:
+            self._index.check_writable()
+        return to_stored(texts, metadatas, ids)
 
     def _upsert(self, documents: Sequence[StoredDocument], embeddings: Sequence[Sequence[float]]) -> None:
         vectors = unit_vectors(embeddings, what="the embeddings")

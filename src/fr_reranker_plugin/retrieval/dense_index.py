@@ -7,7 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from fr_reranker_plugin.errors import DuplicateDocumentError
 from fr_reranker_plugin.retrieval.documents import Hit, StoredDocument, check_documents, check_ids
 from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
 from fr_reranker_plugin.retrieval.filters import Filter
@@ -15,12 +14,11 @@ from fr_reranker_plugin.retrieval.generations import Reading
 from fr_reranker_plugin.retrieval.index_manifest import Manifest
 from fr_reranker_plugin.retrieval.index_settings import IndexSettings, SearchDevice
 from fr_reranker_plugin.retrieval.index_store import IndexStore
-from fr_reranker_plugin.retrieval.vectors import OptionalVectors, Vectors, check_vectors, split_vectors
+from fr_reranker_plugin.retrieval.index_writing import write_documents
+from fr_reranker_plugin.retrieval.vectors import OptionalVectors, Vectors, check_vectors
 from fr_reranker_plugin.scoring.settings import check_whole_number
 
 _PAGE: Final = 1000
-_ADDED_AT_ONCE: Final = 1024
-"""Vectors are added in steps, so that searches get their turn in between."""
 
 
 class DenseIndex:
@@ -91,11 +89,11 @@ class DenseIndex:
         :raises DuplicateDocumentError: If an id is taken; nothing is added then.
         :raises SettingsError: If a document or a vector cannot be stored; nothing is added then.
         """
-        self._write(documents, vectors, replace=False)
+        write_documents(self._store, documents, vectors, replace=False)
 
     def upsert(self, documents: Sequence[StoredDocument], vectors: OptionalVectors) -> None:
         """Add documents, or replace those with the same id; see `add`."""
-        self._write(documents, vectors, replace=True)
+        write_documents(self._store, documents, vectors, replace=True)
 
     def update(self, documents: Sequence[StoredDocument]) -> int:
         """Replace text and metadata of documents whose id is known, and keep their vectors; tell how many there were.
@@ -111,6 +109,14 @@ class DenseIndex:
         ids = check_ids(ids)
         with self._store.changing() as contents, self._store.alone():
             return contents.delete(ids)
+
+    def check_writable(self) -> None:
+        """Refuse an index that takes no changes, before work is spent on what would be put into it.
+
+        :raises SettingsError: If it was opened with `read_only`.
+        :raises IndexClosedError: If it is closed.
+        """
+        self._store.check_writable()
 
     def get(self, ids: Sequence[str]) -> list[StoredDocument]:
         """Give the documents that exist, in the order of `ids`."""
@@ -229,21 +235,3 @@ class DenseIndex:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def _write(self, documents: Sequence[StoredDocument], vectors: OptionalVectors, *, replace: bool) -> None:
-        """Append vectors, which are not found until their documents are written: what fails before adds nothing."""
-        rows = check_documents(documents)
-        has_vector, matrix = split_vectors(vectors, count=len(rows), dimension=self.dimension)
-        with self._store.changing() as contents:
-            taken = {} if replace else contents.database.places([row.id for row in rows])
-            if taken:
-                raise DuplicateDocumentError(
-                    f"the id {min(taken)!r} is taken ({len(taken)} of {len(rows)} are); use upsert to replace documents"
-                )
-            for start in range(0, len(matrix), _ADDED_AT_ONCE):
-                with self._store.alone():
-                    contents.append(matrix[start : start + _ADDED_AT_ONCE])
-            trained = contents.vectors.trained(contents.exact_vectors)
-            with self._store.alone():
-                contents.write(rows, has_vector)
-                contents.vectors = trained or contents.vectors

@@ -125,6 +125,7 @@ class DocumentIndex:
         """Encode and add documents, which are read once; tell how many there were.
 
         :raises DuplicateDocumentError: If an id is taken. Documents before those it came with are added.
+        :raises SettingsError: If the index was opened with `read_only`; nothing is encoded then.
         """
         return sum(self._write(some, replace=False) for some in _in_steps(documents))
 
@@ -205,6 +206,7 @@ class DocumentIndex:
         self.close()
 
     def _write(self, documents: Sequence[StoredDocument], *, replace: bool) -> int:
+        self.dense.check_writable()
         vectors = self.encoder.encode_passages([document.text for document in documents])
         with self._one_change:
             (self.dense.upsert if replace else self.dense.add)(documents, vectors)
