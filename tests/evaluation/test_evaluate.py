@@ -278,6 +278,35 @@ def test_the_bi_encoder_is_a_first_stage_and_its_index_is_kept(plan: Callable[..
     encoder.close()
 
 
+def test_an_index_that_is_saved_on_the_way_is_gone_on_with_and_its_words_are_built_once(
+    plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fr_reranker_plugin.evaluation import first_stages
+    from fr_reranker_plugin.retrieval.lexical_index import LexicalIndex
+    from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder
+
+    collection, built, encoded = plan(names=("hybrid",)).collection, [], []
+    encoder = SharedEncoder(ModelSettings(model="embedded"))
+    encode, build = encoder.encode_passages, LexicalIndex.build
+    monkeypatch.setattr(encoder, "encode_passages", lambda texts: encoded.extend(texts) or encode(texts))
+    monkeypatch.setattr(LexicalIndex, "build", lambda *given, **named: built.append(1) or build(*given, **named))
+    monkeypatch.setattr(first_stages, "_SECONDS_BETWEEN_SAVES", -1.0)
+    monkeypatch.setattr(first_stages, "_ADDED_AT_ONCE", 2)
+
+    def stop_after_the_second(_: int) -> None:
+        if len(encoded) > 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        first_stages.open_or_build_index(collection, tmp_path, encoder, stop_after_the_second)
+    assert built == []
+    encoded[4:] = []
+    first_stages.open_or_build_index(collection, tmp_path, encoder, lambda _: None).close()
+    assert sorted(encoded) == sorted(passage.full_text for _, passage in collection.passages())
+    assert built == [1]
+    encoder.close()
+
+
 def test_a_folder_belongs_to_one_collection_and_one_process(plan: Callable[..., Plan], tmp_path: Path) -> None:
     made = plan(names=("bm25",))
     with (

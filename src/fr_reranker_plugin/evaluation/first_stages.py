@@ -161,17 +161,16 @@ def open_or_build_index(
 
 def _complete(index: DocumentIndex, collection: JudgedCollection, on_progress: Callable[[int], object]) -> None:
     known = set(index.dense.ids())
-    started = saved = len(known)
-    last = time.monotonic()
+    added, last = 0, time.monotonic()
     for some in in_blocks(_documents(collection), _ADDED_AT_ONCE):
         new = [document for document in some if document.id not in known]
         index.add(new)
-        started += len(new)
+        added += len(new)
         on_progress(len(some))
-        if started > saved and time.monotonic() - last > _SECONDS_BETWEEN_SAVES:
-            index.save()
-            saved, last = started, time.monotonic()
-    if started > saved:
+        if new and time.monotonic() - last > _SECONDS_BETWEEN_SAVES:
+            index.dense.save()  # the words can only be built anew, out of all documents: once is enough
+            last = time.monotonic()
+    if added:
         index.save()
 
 
