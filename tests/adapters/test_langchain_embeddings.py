@@ -166,3 +166,25 @@ async def test_a_hundred_questions_at_once_do_not_hold_up_the_event_loop(embeddi
     alone = embeddings.embed_query(queries[7])
     found = await assert_loop_stays_free(lambda: asyncio.gather(*map(embeddings.aembed_query, queries)))
     assert found[7] == pytest.approx(alone, abs=AMONG_BATCHES)
+
+
+async def test_others_get_their_turn_while_a_large_batch_is_made_into_lists(monkeypatch):
+    vectors = np.random.default_rng(0).random((5000, 4), dtype=np.float32)
+    turns = 0
+
+    class ReadyEncoder:
+        async def aencode_passages(self, texts):
+            return vectors[: len(texts)]
+
+    async def take_turns():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(FrenchEmbeddings, "_encoder", ReadyEncoder())
+    other = asyncio.create_task(take_turns())
+    found = await FrenchEmbeddings().aembed_documents(["a"] * len(vectors))
+    other.cancel()
+    assert found == vectors.tolist()
+    assert turns >= 9

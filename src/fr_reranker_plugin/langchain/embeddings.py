@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+import asyncio
+from typing import ClassVar, Final, cast
 
 from langchain_core.embeddings import Embeddings
 from pydantic import Field
@@ -11,6 +12,9 @@ from fr_reranker_plugin.langchain.model_fields import ModelFields
 from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
 from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder
 from fr_reranker_plugin.scoring.settings import EMBEDDED
+
+_LISTED_AT_ONCE: Final = 512
+"""Making lists of so many vectors holds up an event loop for a few milliseconds."""
 
 
 class FrenchEmbeddings(ModelFields, Embeddings):
@@ -59,8 +63,12 @@ class FrenchEmbeddings(ModelFields, Embeddings):
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Give the unit vectors of passages without blocking the event loop; see `embed_documents`."""
-        vectors: list[list[float]] = (await self._encoder.aencode_passages(texts)).tolist()
-        return vectors
+        vectors = await self._encoder.aencode_passages(texts)
+        lists: list[list[float]] = []
+        for start in range(0, len(vectors), _LISTED_AT_ONCE):
+            lists += vectors[start : start + _LISTED_AT_ONCE].tolist()
+            await asyncio.sleep(0)
+        return lists
 
     @property
     def _encoder(self) -> SharedEncoder:
