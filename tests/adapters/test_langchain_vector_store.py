@@ -299,6 +299,45 @@ def test_a_saved_folder_is_loaded_and_changed_and_saved_again(store, embedding, 
     assert not [path for path in (tmp_path / "index").iterdir() if path.suffix in (".pkl", ".pickle")]
 
 
+async def test_a_folder_is_saved_loaded_and_closed_in_an_event_loop(store, embedding, tmp_path):
+    await store.asave_local(tmp_path)
+    async with await FaissVectorStore.aload_local(tmp_path, embedding) as loaded:
+        assert await loaded.asimilarity_search("?") == store.similarity_search("?")
+        await loaded.adelete(["0"])
+        await loaded.asave_local()
+    with FaissVectorStore.load_local(tmp_path, embedding) as free:
+        assert len(free.index) == 99
+        with pytest.raises(IndexLockedError):
+            await FaissVectorStore.aload_local(tmp_path, embedding)
+        reader = await FaissVectorStore.aload_local(tmp_path, embedding, read_only=True, memory_map=True, verify=False)
+        await reader.aclose()
+        await reader.aclose()
+    for closed in (free, loaded, reader):
+        with pytest.raises(IndexClosedError):
+            closed.similarity_search("?")
+    async with FaissVectorStore(embedding) as empty:
+        assert empty.index is None
+
+
+async def test_saving_loading_and_closing_wait_outside_the_event_loop(store, embedding, tmp_path):
+    turns = 0
+
+    async def take_turns():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(take_turns())
+    for wait in (store.asave_local(tmp_path), FaissVectorStore.aload_local(tmp_path, embedding), store.aclose()):
+        before = turns
+        done = await wait
+        assert turns > before
+        if done is not None:
+            done.close()
+    other.cancel()
+
+
 def test_readers_stand_beside_a_writer_and_a_second_writer_is_refused(store, embedding, tmp_path):
     store.save_local(tmp_path)
     writer = FaissVectorStore.load_local(tmp_path, embedding)

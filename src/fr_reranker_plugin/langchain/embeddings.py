@@ -81,3 +81,8 @@ class FrenchEmbeddings(ModelFields, Embeddings):
             query_prefix=self.query_prefix,
             passage_prefix=self.passage_prefix,
         )
+
+
+def identity_of(embedding: Embeddings) -> EncoderIdentity | None:
+    """Give what the vectors of an embedding mean, if it can tell; loads the model."""
+    return embedding.identity if isinstance(embedding, FrenchEmbeddings) else None

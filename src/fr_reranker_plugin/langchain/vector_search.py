@@ -1,4 +1,4 @@
-"""The searches of the vector store: by text or by vector, nearest or diverse, waiting or asynchronous."""
+"""The searches of the vector store: by text, vector or id, nearest or diverse, waiting or asynchronous."""
 
 # ruff: noqa: A002 -- LangChain calls it `filter`
 
@@ -142,6 +142,14 @@ class VectorSearch(VectorStore):
     ) -> list[Document]:
         """Give diverse documents near to a vector without blocking the event loop."""
         return await in_index_thread(self._diverse(k, fetch_k, lambda_mult, filter, unknown), embedding)
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Give the documents that exist, in the order of `ids`."""
+        return [] if self._index is None else [to_document(stored) for stored in self._index.get(ids)]
+
+    async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Give the documents that exist without blocking the event loop."""
+        return await in_index_thread(self.get_by_ids, ids)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         """Give what turns a cosine into LangChain's relevance score in 0..1."""

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
-from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
 from fr_reranker_plugin.errors import SettingsError
-from fr_reranker_plugin.langchain.embeddings import FrenchEmbeddings
-from fr_reranker_plugin.langchain.stored_documents import batches, to_document, to_stored
-from fr_reranker_plugin.langchain.vector_search import VectorSearch, refuse_unknown
+from fr_reranker_plugin.langchain.embeddings import identity_of
+from fr_reranker_plugin.langchain.vector_changes import VectorChanges
 from fr_reranker_plugin.retrieval.dense_index import DenseIndex
-from fr_reranker_plugin.retrieval.documents import StoredDocument
-from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
-from fr_reranker_plugin.retrieval.faiss_loading import load_faiss
 from fr_reranker_plugin.retrieval.index_settings import IndexKind, IndexSettings
 from fr_reranker_plugin.retrieval.index_threads import in_change_thread, in_index_thread
-from fr_reranker_plugin.retrieval.vectors import unit_vectors
 
 logger = logging.getLogger(__name__)
 
 
-class FaissVectorStore(VectorSearch):
+class FaissVectorStore(VectorChanges):
     """Unit vectors in FAISS and documents in SQLite, in memory until `save_local` puts them into one folder.
 
     Scores are cosines in -1..1, higher is better, whatever the kind of index; relevance scores are `(1 + cosine) / 2`.
     Filters are exact. What is added can be found at once; it is on disk after `save_local`, which changes everything or
-    nothing. Nothing is pickled. Safe to use from any number of threads.
+    nothing. Nothing is pickled. Safe to use from any number of threads. A store that was loaded holds its folder: use
+    it in a `with` statement, or in `async with`, or `close` it.
 
     ```python
     from fr_reranker_plugin.langchain import FaissVectorStore, FrenchEmbeddings
@@ -108,11 +103,26 @@ class FaissVectorStore(VectorSearch):
         :raises IndexFolderError: If there is no index, it is damaged, or it was made by another encoder.
         :raises IndexLockedError: If it is open for writing elsewhere, and `read_only` is false.
         """
-        expected = _identity(embeddings)
+        expected = identity_of(embeddings)
         index = DenseIndex.open(
             folder_path, expected=expected, read_only=read_only, memory_map=memory_map, verify=verify
         )
         return cls(embeddings, index=index)
+
+    @classmethod
+    async def aload_local(
+        cls,
+        folder_path: str | Path,
+        embeddings: Embeddings,
+        *,
+        read_only: bool = False,
+        memory_map: bool = False,
+        verify: bool = True,
+    ) -> Self:
+        """Open what `save_local` saved without blocking the event loop; see `load_local`."""
+        return await in_index_thread(
+            cls.load_local, folder_path, embeddings, read_only=read_only, memory_map=memory_map, verify=verify
+        )
 
     @property
     def embeddings(self) -> Embeddings:
@@ -123,67 +133,6 @@ class FaissVectorStore(VectorSearch):
     def index(self) -> DenseIndex | None:
         """The index, for what LangChain has no word for, such as counting; `None` before the first document."""
         return self._index
-
-    def add_texts(
-        self,
-        texts: Iterable[str],
-        metadatas: list[dict[str, Any]] | None = None,
-        *,
-        ids: list[str] | None = None,
-        batch_size: int | None = None,
-        **unknown: object,
-    ) -> list[str]:
-        """Add texts, or replace those whose id is known, and give their ids.
-
-        :param metadatas: Of each text: JSON values under string keys.
-        :param ids: Of each text; where one is `None`, it gets a new one. Of texts with one id the last is kept.
-        :param batch_size: How many texts are embedded and added at once; `None`: all of them, or none if one fails.
-        :raises SettingsError: If something cannot be stored, or the store only reads; nothing is embedded then. It is a
-            `ValueError`.
-        :raises IndexClosedError: If the store is closed; nothing is embedded then.
-        :raises MissingDependencyError: If FAISS is not installed; nothing is embedded then.
-        """
-        refuse_unknown(unknown)
-        documents = self._to_add(texts, metadatas, ids)
-        for batch in batches(documents, batch_size):
-            self._upsert(batch, self.embedding.embed_documents([document.text for document in batch]))
-        return [document.id for document in documents]
-
-    async def aadd_texts(
-        self,
-        texts: Iterable[str],
-        metadatas: list[dict[str, Any]] | None = None,
-        *,
-        ids: list[str] | None = None,
-        batch_size: int | None = None,
-        **unknown: object,
-    ) -> list[str]:
-        """Add texts, or replace them, without blocking the event loop; see `add_texts`."""
-        refuse_unknown(unknown)
-        documents = await in_index_thread(self._to_add, texts, metadatas, ids)
-        for batch in batches(documents, batch_size):
-            embeddings = await self.embedding.aembed_documents([document.text for document in batch])
-            await in_change_thread(self._upsert, batch, embeddings)
-        return [document.id for document in documents]
-
-    def delete(self, ids: list[str] | None = None, **unknown: object) -> bool:
-        """Delete the documents with these ids, or all for `None`; unknown ids are passed over. Gives `True`."""
-        refuse_unknown(unknown)
-        if self._index is not None:
-            self._index.delete(self._index.ids() if ids is None else ids)
-        return True
-
-    async def adelete(self, ids: list[str] | None = None, **unknown: object) -> bool:
-        """Delete documents without blocking the event loop; see `delete`."""
-        return await in_change_thread(self.delete, ids, **unknown)
-
-    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Give the documents that exist, in the order of `ids`."""
-        return [] if self._index is None else [to_document(stored) for stored in self._index.get(ids)]
-
-    async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Give the documents that exist without blocking the event loop."""
-        return await in_index_thread(self.get_by_ids, ids)
 
     def save_local(self, folder_path: str | Path | None = None) -> None:
         """Put everything into a folder, all or nothing.
@@ -196,41 +145,38 @@ class FaissVectorStore(VectorSearch):
             raise SettingsError("there is nothing to save: add a document first, which tells the vectors' dimension")
         self._index.save(folder_path)
 
+    async def asave_local(self, folder_path: str | Path | None = None) -> None:
+        """Put everything into a folder without blocking the event loop; see `save_local`."""
+        await in_change_thread(self.save_local, folder_path)
+
     def close(self) -> None:
         """Give up files, memory and the right to write; what was not saved is lost. A second time does nothing."""
         if self._index is not None:
             self._index.close()
 
-    def _to_add(
-        self, texts: Iterable[str], metadatas: list[dict[str, Any]] | None, ids: list[str] | None
-    ) -> list[StoredDocument]:
-        """Give texts as the index keeps them, if it can take them."""
-        if self._index is None:
-            load_faiss()
-        else:
-            self._index.check_writable()
-        return to_stored(texts, metadatas, ids)
+    async def aclose(self) -> None:
+        """Close the store without blocking the event loop; see `close`."""
+        await in_change_thread(self.close)
 
-    def _upsert(self, documents: Sequence[StoredDocument], embeddings: Sequence[Sequence[float]]) -> None:
-        vectors = unit_vectors(embeddings, what="the embeddings")
-        last = {document.id: place for place, document in enumerate(documents)}
-        kept = list(last.values())
-        self._index_of(vectors.shape[1]).upsert([documents[place] for place in kept], vectors[kept])
+    def __enter__(self) -> Self:
+        return self
 
-    def _index_of(self, dimension: int) -> DenseIndex:
-        with self._creating:
-            if self._index is None:
-                settings = IndexSettings(dimension=dimension, kind=self._kind, encoder=_identity(self.embedding))
-                self._index = DenseIndex.create(settings=settings)
-            return self._index
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
+    async def __aenter__(self) -> Self:
+        return self
 
-def _identity(embedding: Embeddings) -> EncoderIdentity | None:
-    return embedding.identity if isinstance(embedding, FrenchEmbeddings) else None
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
 
 def _check_encoder(index: DenseIndex, embedding: Embeddings) -> None:
-    identity, made_by = _identity(embedding), index.settings.encoder
+    identity, made_by = identity_of(embedding), index.settings.encoder
     if identity is not None:
         index.settings.check_encoder(identity, "the index")
     elif made_by is not None:
