@@ -1,13 +1,19 @@
 """Every alarm, provoked by data or settings that call for it."""
 
 import json
+import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from fr_reranker_plugin.errors import CollectionError, TrainingError
+from fr_reranker_plugin.training.checkpoints import whole_steps
+from fr_reranker_plugin.training.dev_sets import DevQuestion, measure_dev
 from fr_reranker_plugin.training.examples import write_examples
 from fr_reranker_plugin.training.history import best_quality, ends_early, evaluations_since_best, start_quality
+from fr_reranker_plugin.training.recipes import LossName
+from fr_reranker_plugin.training.training_plan import run_facts
 from fr_reranker_plugin.training.training_run import train
 from training.lessons import build_undecided, example, write_lesson
 from training.training_process import plan
@@ -41,6 +47,23 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(folder):
     assert max(batch["label"]) == pytest.approx(1e30, rel=1e-6)
 
 
+@pytest.mark.parametrize("loss", get_args(LossName))
+def test_weights_that_are_not_finite_stop_the_run_whatever_the_loss(loss, folder):
+    write_examples(folder / "scored.jsonl", [replace(example(n), scores=(4.0, 0.0, 0.0)) for n in range(8)])
+    asked = plan(str(folder / "model"), folder, "out", loss=loss, learning_rate=1e25, steps=4)
+    with pytest.raises(TrainingError, match="--learning-rate"):
+        train(replace(asked, data=(folder / "scored.jsonl",), dev=None))
+    assert not (folder / "out" / "training.json").exists()
+    assert not whole_steps(folder / "out" / "run" / "checkpoints")
+
+
+def test_logits_that_are_not_finite_are_no_ranking():
+    question = DevQuestion("q", {"a": "right", "b": "wrong"}, {"a": 1})
+    for logit in (math.nan, math.inf):
+        with pytest.raises(TrainingError, match=r"the model gives (nan|inf) as the logit .* 1 of 2"):
+            measure_dev([question], lambda _, logit=logit: [0.0, logit])
+
+
 def test_data_without_negatives_is_refused_before_the_start(folder):
     write_lesson(folder / "yes.jsonl", 8, negatives=0)
     asked = replace(plan(str(folder / "model"), folder, "out"), data=(folder / "yes.jsonl",))
@@ -58,6 +81,15 @@ def test_dev_quality_that_falls_below_the_start_stops_the_run(folder):
         train(replace(asked, data=(folder / "lies.jsonl",)))
     assert (folder / "out" / "run" / "curves.png").is_file()
     assert not (folder / "out" / "config.json").exists()
+
+
+def test_a_report_is_json_whatever_the_gradients_were(folder):
+    history = [{"step": 1, "loss": 0.5, "grad_norm": math.nan}, {"step": 2, "loss": 0.4, "grad_norm": math.inf}]
+    facts = run_facts(replace(plan("embedded", folder, "out"), dev=None), history, kept_step=2, dev_questions=0)
+    assert json.loads(json.dumps(facts, allow_nan=False))["history"] == [
+        {"step": 1, "loss": 0.5},
+        {"step": 2, "loss": 0.4},
+    ]
 
 
 def evaluated(*values):

@@ -24,6 +24,9 @@ from fr_reranker_plugin.training.training_rows import RowFacts
 WORSE_IN_A_ROW: Final = 3
 """Dev evaluations below the start that stop a run: one alone may be chance, or the warm-up."""
 
+CALMER: Final = "use a lower rate (--learning-rate), or --precision bf16 or float32"
+"""What helps against numbers that are not finite."""
+
 _NO_SKILL_SHARE: Final = 0.02
 """How much of the way from knowing nothing to the floor still counts as knowing nothing."""
 

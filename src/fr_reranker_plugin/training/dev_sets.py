@@ -6,13 +6,14 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Final
 
 from fr_reranker_plugin.collections import JudgedCollection
 from fr_reranker_plugin.collections.opening import files_fingerprint
-from fr_reranker_plugin.errors import CollectionError, SettingsError
+from fr_reranker_plugin.errors import CollectionError, SettingsError, TrainingError
 from fr_reranker_plugin.evaluation.first_stages import CandidateSource, FirstStages
 from fr_reranker_plugin.evaluation.progress import ShowProgress
 from fr_reranker_plugin.evaluation.ranking_measures import ndcg, reciprocal_rank
@@ -131,10 +132,17 @@ def measure_dev(
     """Rank the candidates of each question by a model, and give the means of RR@10 and nDCG@10, 0..1.
 
     :param score: Gives a logit for each pair.
+    :raises TrainingError: If a logit is not finite; sorting such logits would keep the order of the first stage.
     """
     pairs = [(one.query, passage) for one in questions for passage in one.passages.values()]
-    logits = iter(score(pairs))
-    rankings = [_ranking(one, [next(logits) for _ in one.passages]) for one in questions]
+    logits = score(pairs)
+    if wrong := [logit for logit in logits if not isfinite(logit)]:
+        raise TrainingError(
+            f"the model gives {wrong[0]} as the logit of a dev passage, and of {len(wrong)} of {len(logits)}; use a "
+            "lower rate (--learning-rate), or look whether its weights were whole at the start"
+        )
+    left = iter(logits)
+    rankings = [_ranking(one, [next(left) for _ in one.passages]) for one in questions]
     both = list(zip(rankings, questions, strict=True))
     values = (
         fmean(reciprocal_rank(ranking, one.grades, at=_DEPTH_OF_MEASURES) for ranking, one in both),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, Final, NamedTuple
 
 MAIN_MEASURE: Final = "RR@10"
@@ -53,6 +54,14 @@ def evaluations_since_best(history: History) -> int:
 def ends_early(history: History, patience: int | None) -> bool:
     """Tell whether dev quality has not risen for so many evaluations."""
     return patience is not None and evaluations_since_best(history) >= patience
+
+
+def as_json_values(history: History) -> list[dict[str, Any]]:
+    """Give the entries without numbers that JSON has not, such as the length of a gradient that overflowed in fp16."""
+    return [
+        {name: value for name, value in entry.items() if not isinstance(value, float) or isfinite(value)}
+        for entry in history
+    ]
 
 
 def _after_start(history: History) -> list[Point]:

@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from fr_reranker_plugin.errors import TrainingError
 from fr_reranker_plugin.scoring.loading import without_chatter
-from fr_reranker_plugin.training.alarms import keep_bad_batch
+from fr_reranker_plugin.training.alarms import CALMER, keep_bad_batch
 from fr_reranker_plugin.training.checkpoints import checkpoint_folder, declare_whole, remove_others, whole_steps
 from fr_reranker_plugin.training.history import best_quality
 
@@ -85,8 +85,7 @@ class RerankerTrainer(CrossEncoderTrainer):
             keep_bad_batch(batch, path)
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.state.global_step + 1}; its batch is in {path}. Look there "
-                "for texts or scores that are out of the ordinary; else use a lower rate (--learning-rate), or "
-                "--precision bf16 or float32"
+                f"for texts or scores that are out of the ordinary; else {CALMER}"
             )
         return found
 
@@ -99,7 +98,14 @@ class RerankerTrainer(CrossEncoderTrainer):
             super()._load_from_checkpoint(checkpoint_path)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ANN401 -- transformers' signature
-        """Save; only then do older checkpoints go."""
+        """Save; only then do older checkpoints go.
+
+        :raises TrainingError: If a weight is not finite. Not every loss shows it: LambdaLoss leaves such logits out.
+        """
+        if not all(torch.isfinite(weight).all() for weight in self.model.parameters()):
+            raise TrainingError(
+                f"weights are not finite any more at step {self.state.global_step}, so nothing of it is kept; {CALMER}"
+            )
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():

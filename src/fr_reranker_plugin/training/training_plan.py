@@ -11,7 +11,7 @@ from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.evaluation.provenance import machine_facts, versions
 from fr_reranker_plugin.scoring.fingerprint import fingerprint
 from fr_reranker_plugin.training.dev_sets import DevSource
-from fr_reranker_plugin.training.history import MEASURES, History, qualities
+from fr_reranker_plugin.training.history import MEASURES, History, as_json_values, qualities
 from fr_reranker_plugin.training.recipes import Precision, Recipe
 from fr_reranker_plugin.training.trainer_arguments import check_device, resolved_precision
 
@@ -79,5 +79,5 @@ def run_facts(plan: TrainingPlan, history: History, *, kept_step: int, dev_quest
         },
         "versions": versions(_PACKAGES),
         "machine": machine_facts(),
-        "history": list(history),
+        "history": as_json_values(history),
     }  # fmt: skip
