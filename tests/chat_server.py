@@ -8,6 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 DEFAULT_ANSWER = "1. Où déclarer une naissance ?\n- « Qui déclare un enfant ? »"
 
+BROKEN_OFF = "broken off"
+"""An answer whose body ends before its length says."""
+
 
 class Chat:
     """What the server was asked, and what it answers next: a text, or a code with a body."""
@@ -33,10 +36,11 @@ def chatting() -> Iterator[Chat]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             chat.requests.append((dict(self.headers), body))
+            missing = 10 if chat.answers[:1] == [BROKEN_OFF] else 0
             code, content = chat.next_answer()
             self.send_response(code)
             self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Length", str(len(content) + missing))
             self.end_headers()
             self.wfile.write(content)
 

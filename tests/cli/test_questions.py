@@ -29,7 +29,7 @@ def documents(tmp_path: Path) -> str:
 def test_questions_are_written_to_passages_of_documents(
     run: Callable[..., Outcome], documents: str, chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "une-clef")
+    monkeypatch.setenv("OPENAI_API_KEY", "une-clef\r\n")
     out = tmp_path / "pairs.jsonl.gz"
     asked = ("train-data", "questions", documents, "--out", str(out), "--base-url", chat.url, "--chat-model", "petit",
              "--workers", "1")  # fmt: skip
@@ -42,6 +42,7 @@ def test_questions_are_written_to_passages_of_documents(
     assert done.code == 0, done.err
     assert f"sending 3 of 3 passages to {chat.url}" in done.err
     assert len(chat.requests) == 4
+    assert {headers["Authorization"] for headers, _ in chat.requests} == {"Bearer une-clef"}
     assert len(list(read_examples(out))) == 5
     assert {path.name for path in tmp_path.iterdir()} == {"notes.jsonl", "pairs.jsonl.gz"}
     again = run(*asked)

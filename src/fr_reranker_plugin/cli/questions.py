@@ -43,7 +43,7 @@ def questions(  # noqa: PLR0913 -- each parameter is an option of the command
     endpoint = ChatEndpoint(
         base_url=base_url,
         model=chat_model,
-        key=os.environ.get("OPENAI_API_KEY"),
+        key=os.environ.get("OPENAI_API_KEY", "").strip() or None,
         temperature=temperature,
         seed=seed,
     )
@@ -52,7 +52,7 @@ def questions(  # noqa: PLR0913 -- each parameter is an option of the command
         raise CollectionError(f"no passages in {', '.join(sources)}; nothing to ask about")
     drawn = random.Random(seed).sample(texts, min(passages, len(texts)))  # noqa: S311 -- not a secret
     note(f"sending {len(drawn)} of {len(texts)} passages to {base_url}")
-    kept = KeptAnswers(out.with_name(f"{out.name}.answers"))
+    kept = KeptAnswers(out.with_name(f"{out.name}.answers"), endpoint.identity)
     with show_bar("asking", len(drawn)) as advance:
 
         def ask(prompt: str) -> str:

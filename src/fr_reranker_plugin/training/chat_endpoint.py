@@ -8,10 +8,13 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any, Final
 
 from fr_reranker_plugin.errors import SettingsError, TrainingError
+from fr_reranker_plugin.scoring.remote.addresses import check_address, check_key
 
+_KEY: Final = "the key (OPENAI_API_KEY)"
 _SHOWN: Final = 200
 _PASSING: Final = (
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -36,7 +39,7 @@ class ChatEndpoint:
     :param seed: Sent along; endpoints that know it answer alike.
     :param timeout: Seconds for one answer.
     :param attempts: How often a question is sent while the endpoint is busy or cannot be reached.
-    :raises SettingsError: If the address is not one of HTTP.
+    :raises SettingsError: If the address is not one of HTTP, or no header can carry the key.
     """
 
     base_url: str
@@ -48,8 +51,17 @@ class ChatEndpoint:
     attempts: int = 5
 
     def __post_init__(self) -> None:
-        if not self.base_url.startswith(("http://", "https://")):
-            raise SettingsError(f"base_url must begin with http:// or https://, got {self.base_url!r}")
+        check_address(self.base_url, name="base_url", key_name=_KEY)
+        if not self.base_url.isascii():
+            raise SettingsError(f"base_url must be in ASCII, other letters as %XX or xn--, got {self.base_url!r}")
+        check_key(self.key, name=_KEY)
+        if self.key is not None and not self.key.isascii():
+            raise SettingsError(f"{_KEY} must be in ASCII; look for typographic quotes or dashes in it")
+
+    @property
+    def identity(self) -> str:
+        """A text that differs where other answers are to be expected."""
+        return f"{self.model}, temperature {float(self.temperature)}, seed {self.seed}"
 
     def answer(self, prompt: str) -> str:
         """Send a prompt, and give the text of the answer.
@@ -65,7 +77,7 @@ class ChatEndpoint:
                 wait = _wait(attempt, error.headers.get("Retry-After"))
                 if error.code not in _PASSING:
                     break
-            except OSError as error:  # no connection, none in time, or one that broke off
+            except (OSError, HTTPException) as error:  # no connection, none in time, or one that broke off
                 reason, wait = str(error), _wait(attempt, None)
             if attempt < self.attempts:
                 time.sleep(wait)
@@ -100,7 +112,7 @@ class ChatEndpoint:
                 f"{self.base_url} answered otherwise than OpenAI's chat completions do: "
                 f"{content[:_SHOWN].decode(errors='replace')!r}"
             )
-        return found
+        return found.encode(errors="ignore").decode()  # half a character fits into no file
 
 
 def _wait(attempt: int, asked: str | None) -> float:

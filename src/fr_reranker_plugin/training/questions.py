@@ -35,10 +35,12 @@ class KeptAnswers:
     """What a chat model has answered, in a file that grows line by line: nothing is asked, or paid for, twice.
 
     :param path: The file; a line that a kill has cut off is ignored.
+    :param asked: Who answers and how, see `ChatEndpoint.identity`; what another one answered is not taken.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, asked: str) -> None:
         self._path = path
+        self._asked = asked
         self._answers: dict[str, str] = {}
         if path.is_file():
             _drop_cut_line(path)
@@ -46,17 +48,21 @@ class KeptAnswers:
 
     def find(self, prompt: str) -> str | None:
         """Give the answer to a prompt, if it is known."""
-        return self._answers.get(_key(prompt))
+        return self._answers.get(self._key(prompt))
 
     def keep(self, prompt: str, answer: str) -> None:
         """Add an answer."""
-        self._answers[_key(prompt)] = answer
+        key = self._key(prompt)
+        self._answers[key] = answer
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"prompt": _key(prompt), "answer": answer}, ensure_ascii=False) + "\n")
+            file.write(json.dumps({"prompt": key, "answer": answer}, ensure_ascii=False) + "\n")
 
     def remove(self) -> None:
         """Remove the file."""
         self._path.unlink(missing_ok=True)
+
+    def _key(self, prompt: str) -> str:
+        return hashlib.sha256(f"{self._asked}\n{prompt}".encode()).hexdigest()
 
 
 def questions_of(answer: str, count: int) -> list[str]:
@@ -122,10 +128,6 @@ def _pairs(
 def _keep(prompt: str, answer: str, kept: KeptAnswers) -> None:
     if kept.find(prompt) is None:
         kept.keep(prompt, answer)
-
-
-def _key(prompt: str) -> str:
-    return hashlib.sha256(prompt.encode()).hexdigest()
 
 
 def _drop_cut_line(path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from fr_reranker_plugin.errors import SettingsError
+from fr_reranker_plugin.scoring.remote.addresses import check_address, check_key
 from fr_reranker_plugin.scoring.settings import check_whole_number
 
 RemoteDialect = Literal["auto", "native", "tei", "jina", "cohere"]
@@ -45,12 +46,11 @@ class RemoteSettings:
     max_retries: int = 5
 
     def __post_init__(self) -> None:
-        _check_url(self.url)
+        check_address(self.url, name="remote_url", key_name="remote_api_key")
         if self.dialect not in get_args(RemoteDialect):
             choices = ", ".join(map(repr, get_args(RemoteDialect)))
             raise SettingsError(f"remote_dialect must be one of {choices}, got {self.dialect!r}")
-        if self.api_key is not None and (not isinstance(self.api_key, str) or not _fits_header(self.api_key)):
-            raise SettingsError("remote_api_key must be text without white space or control characters; check its end")
+        check_key(self.api_key, name="remote_api_key")
         if self.model is not None and not isinstance(self.model, str):
             raise SettingsError(f"model must be a string or None, got {self.model!r}")
         check_whole_number("max_retries", self.max_retries, at_least=0)
@@ -85,29 +85,3 @@ class RemoteSettings:
 def _dialect_of_path(url: str) -> RemoteDialect | None:
     address = url.rstrip("/")
     return next((dialect for dialect, path in PATHS.items() if address.endswith(path)), None)
-
-
-def _check_url(url: object) -> None:
-    expected = "remote_url must be an address like 'http://localhost:8080'"
-    if not isinstance(url, str):
-        raise SettingsError(f"{expected}, got {type(url).__name__}")
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        raise SettingsError(f"{expected}, got {url!r}: {error}") from None
-    _check_parts(parts)
-    if not usable or any(character.isspace() or not character.isprintable() for character in url):
-        raise SettingsError(f"{expected}, got {url!r}")
-
-
-def _check_parts(parts: SplitResult) -> None:
-    """Refuse what would be a secret in a place that is shown, or would have no effect."""
-    if "@" in parts.netloc:
-        raise SettingsError("remote_url must hold no user or password, it is shown and saved; give remote_api_key")
-    if parts.query or parts.fragment:
-        raise SettingsError("remote_url must have nothing behind its path, no '?' and no '#'; a key is remote_api_key")
-
-
-def _fits_header(text: str) -> bool:
-    return bool(text) and text.isprintable() and not any(character.isspace() for character in text)
