@@ -90,6 +90,20 @@ def test_mine_looks_in_a_corpus_or_an_index(examples: Path, tmp_path: Path, run)
         assert all(text.startswith("plainte numéro") for text in added)
 
 
+def test_mine_takes_no_piece_of_a_long_answer(tmp_path: Path, run) -> None:
+    answer = " ".join(f"Pour porter plainte, on va au guichet numéro {n} avec la pièce {n}." for n in range(60))
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "guide.md").write_text(f"# Plainte\n{answer}\n# Vent\nIl se plaint dans les pins.\n")
+    asked, out = tmp_path / "pairs.jsonl", tmp_path / "mined.jsonl"
+    write_examples(asked, [TrainingExample("Où porter plainte ?", (answer,), (1.0,))])
+    argv = ["train-data", "mine", str(asked), "--out", str(out), "--corpus", str(tmp_path / "docs"),
+            "--first-stage", "bm25", "--rank-from", "1", "--force"]  # fmt: skip
+    for words in ("120", "40"):
+        assert run(*argv, "--passage-words", words).code == 0
+        [made] = read_examples(out)
+        assert made.negatives == ("Vent\nIl se plaint dans les pins.",)
+
+
 def test_a_teacher_writes_its_logits_beside_all_passages(examples: Path, tiny_model: str, tmp_path: Path, run) -> None:
     from fr_reranker_plugin import ModelSettings, shared_scorer
 

@@ -94,7 +94,28 @@ def test_a_short_positive_hides_only_what_equals_it() -> None:
     assert known.hide("OUI ")
     assert not known.hide("Louis XIV")
     assert known.hide(f"x{LONG}")
-    assert not known.hide(LONG[:-1])
+
+
+def test_a_piece_of_a_positive_is_hidden_unless_it_is_too_short_to_tell() -> None:
+    known = KnownPositives(["Non", LONG])
+    assert all(known.hide(LONG[start : start + 22].upper()) for start in range(len(LONG) - 22))
+    assert not known.hide("la gendarmerie")
+    assert not known.hide(f"{LONG[:-1]} et ailleurs")
+
+
+def test_pieces_of_a_positive_are_hidden_under_a_heading_too_but_not_what_stands_beside_them() -> None:
+    heading, second = "Comment porter plainte ?", "Le récépissé est remis aussitôt à la victime."
+    known = KnownPositives([f"{heading}\n{LONG}\n{second}"])
+    assert known.hide(f"{heading}\n{second}")
+    assert known.hide(f"Autre titre\n{LONG}\nEt ailleurs.")
+    assert not known.hide(f"{heading}\nUne main courante n'est pas une plainte, et ne mène à aucune enquête.")
+
+
+def test_questions_that_look_the_same_share_their_positives() -> None:
+    """A space here, a no-break space there: people and programs write both before a question mark."""
+    one, other = example("Où porter plainte ?", LONG), example("OÙ porter plainte\u00a0?", "Par lettre au procureur.")
+    made, _ = mined(Ranking([LONG, "Par lettre au procureur.", "autre chose"]), [one, other], rank_from=1)
+    assert [two.negatives for two in made] == [("autre chose",), ("autre chose",)]
 
 
 def test_an_example_without_a_positive_stays_as_it_is() -> None:

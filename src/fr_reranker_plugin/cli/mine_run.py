@@ -25,7 +25,6 @@ from fr_reranker_plugin.training.examples import check_output, read_examples
 from fr_reranker_plugin.training.mining import MinedQueries, Miner, MiningSettings
 from fr_reranker_plugin.training.mining_corpus import Corpus, Judge, WordIndex, cosines, logits
 
-_WORDS_OF_A_PASSAGE: Final = 120
 _ENCODED_AT_ONCE: Final = 256
 
 
@@ -39,6 +38,7 @@ class MiningRequest:
     files: Sequence[Path]
     settings: MiningSettings
     corpus: Sequence[str]
+    passage_words: int
     index: Path | None
     encoder: str
     teacher: str | None
@@ -74,7 +74,7 @@ def run_mining(request: MiningRequest, out: Path, *, force: bool, as_json: bool)
 def _corpus(request: MiningRequest, queries: MinedQueries, opened: ExitStack) -> Corpus:
     if request.index is not None:
         return opened.enter_context(DocumentIndex.open(request.index, read_only=True))
-    documents = read_documents(request.corpus, words=_WORDS_OF_A_PASSAGE) if request.corpus else queries.documents()
+    documents = read_documents(request.corpus, words=request.passage_words) if request.corpus else queries.documents()
     documents = _some(documents)
     if request.needs_words_only:
         return WordIndex(documents)

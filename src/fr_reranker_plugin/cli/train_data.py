@@ -152,6 +152,9 @@ def mine(  # noqa: PLR0913 -- each parameter is an option of the command
         typer.Option(help="Where to look: what 'fr-reranker index' reads; repeatable. Default: the examples' passages.",
                      rich_help_panel=_WINDOW),
     ] = None,
+    passage_words: Annotated[
+        int, typer.Option(min=1, help="Longest passage cut out of texts of --corpus.", rich_help_panel=_WINDOW)
+    ] = 120,
     index: Annotated[
         Path | None,
         typer.Option(help="A folder of 'fr-reranker index' to look in instead.", rich_help_panel=_WINDOW),
@@ -184,8 +187,8 @@ def mine(  # noqa: PLR0913 -- each parameter is an option of the command
 ) -> None:  # fmt: skip
     """Add hard negatives to examples: passages that the first stage finds for a question and that are no answers.
 
-    What equals or contains a known positive of the question is never taken. Answers that nobody marked may be: start
-    the window below the first ranks, and keep a margin.
+    What equals or contains a known positive of the question, or is mostly a piece of one, is never taken. Answers that
+    nobody marked may be: start the window below the first ranks, and keep a margin.
     """
     from fr_reranker_plugin.cli.mine_run import MiningRequest, run_mining
     from fr_reranker_plugin.cli.train_data_run import methods_of
@@ -203,6 +206,7 @@ def mine(  # noqa: PLR0913 -- each parameter is an option of the command
         files=files,
         settings=settings,
         corpus=corpus or [],
+        passage_words=passage_words,
         index=index,
         encoder=encoder,
         teacher=teacher,

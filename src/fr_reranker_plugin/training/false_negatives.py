@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 _SHORTEST_PART: Final = 20
-"""A shorter positive may stand in another text by chance; it hides only texts that equal it."""
+"""Characters. A shorter text may stand in another one by chance; only texts that equal it count as the same."""
 
 
 class KnownPositives:
@@ -19,14 +19,22 @@ class KnownPositives:
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._texts = {_folded(text) for text in texts}
+        self._texts = {folded(text) for text in texts}
         self._parts = [text for text in self._texts if len(text) >= _SHORTEST_PART]
 
     def hide(self, passage: str) -> bool:
-        """Tell whether a passage equals or contains one of the positives."""
-        text = _folded(passage)
-        return text in self._texts or any(part in text for part in self._parts)
+        """Tell whether a passage equals or contains one of the positives, or is mostly made of lines that stand in one.
+
+        Lines, because what a document is cut into repeats its heading, and joins paragraphs.
+        """
+        text = folded(passage)
+        if text in self._texts or any(part in text for part in self._parts):
+            return True
+        lines = [line for line in map(folded, passage.splitlines()) if len(line) >= _SHORTEST_PART]
+        known = sum(len(line) for line in lines if any(line in whole for whole in self._parts))
+        return 2 * known > len(text)
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """Give a text without regard to case, spaces and the form of accents: equal ones are the same to a reader."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -14,7 +14,7 @@ from fr_reranker_plugin.retrieval.encoding_stream import in_blocks
 from fr_reranker_plugin.scoring.settings import check_whole_number
 from fr_reranker_plugin.training.example_counts import ExampleCounts
 from fr_reranker_plugin.training.examples import TrainingExample
-from fr_reranker_plugin.training.false_negatives import KnownPositives
+from fr_reranker_plugin.training.false_negatives import KnownPositives, folded
 from fr_reranker_plugin.training.mining_corpus import Corpus, Judge
 
 _EXAMPLES_AT_ONCE: Final = 64
@@ -58,7 +58,8 @@ class MiningSettings:
 class MinedQueries:
     """What the examples say about queries, gathered before mining.
 
-    :param positives: The positives of each query over all examples: none of them is a negative of another example.
+    :param positives: The positives of each query over all examples, by the folded query: none of them is a negative of
+        another example.
     :param passages: Every distinct passage, in order.
     """
 
@@ -70,7 +71,7 @@ class MinedQueries:
         """Gather it from examples, which are read once."""
         gathered = cls()
         for example in examples:
-            gathered.positives.setdefault(example.query, []).extend(example.positives)
+            gathered.positives.setdefault(folded(example.query), []).extend(example.positives)
             gathered.passages.update(dict.fromkeys(example.passages))
         return gathered
 
@@ -83,7 +84,8 @@ class MinedQueries:
 class Miner:
     """Adds hard negatives to examples.
 
-    A passage that equals or contains a known positive of the query, or that the example has already, is never added.
+    A passage that equals or contains a known positive of the query, or is mostly a piece of one, or that the
+    example has already, is never added.
 
     :param corpus: What is searched; `None` if no negatives are asked for.
     :param queries: What is known of the queries.
@@ -141,7 +143,7 @@ class Miner:
         """Give what may be a negative of an example, in random order."""
         if not example.positives:
             return []
-        known = KnownPositives(self._queries.positives.get(example.query, example.positives))
+        known = KnownPositives(self._queries.positives.get(folded(example.query), example.positives))
         left = [text for text in window if text.strip() and text not in example.passages and not known.hide(text)]
         random.Random(f"{self._settings.seed} {number}").shuffle(left)  # noqa: S311 -- not a secret
         return left if self._settings.margin is not None else left[: self._settings.negatives]
