@@ -90,6 +90,7 @@ def test_the_published_recipe_is_that_of_the_card():
         ({"max_length": 8}, "max_length must be >= 16"),
         ({"precision": "int8"}, "precision must be one of"),
         ({"patience": 0}, "patience must be >= 1"),
+        ({"eval_every": 10, "log_every": 4}, r"log_every must divide eval_every \(10\), got 4"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused(changes, reason):
@@ -97,17 +98,27 @@ def test_a_value_that_is_not_allowed_is_refused(changes, reason):
         Recipe(model="embedded", **changes)
 
 
-@given(rows=st.integers(1, 10**7), batch=st.integers(1, 64), accumulation=st.integers(1, 8), epochs=st.floats(0.01, 5))
-def test_a_pace_covers_the_epochs_and_its_points_meet_the_evaluations(rows, batch, accumulation, epochs):
-    recipe = Recipe(model="embedded", batch_size=batch * accumulation, accumulation=accumulation, epochs=epochs)
-    pace = paced(recipe, rows, processes=1)
-    assert (pace.steps - 1) * recipe.batch_size < max(epochs * rows, 1) <= pace.steps * recipe.batch_size + 1
-    assert pace.rows_at_once * accumulation == recipe.batch_size
+@given(
+    rows=st.integers(1, 10**7),
+    at_once=st.integers(1, 64),
+    accumulation=st.integers(1, 8),
+    processes=st.integers(1, 4),
+    epochs=st.floats(0.01, 50),
+    log_every=st.none() | st.integers(1, 300),
+)
+def test_a_pace_covers_the_epochs_and_its_points_meet_the_evaluations(
+    rows, at_once, accumulation, processes, epochs, log_every
+):
+    batch = at_once * accumulation * processes
+    recipe = Recipe(model="embedded", batch_size=batch, accumulation=accumulation, epochs=epochs, log_every=log_every)
+    pace = paced(recipe, rows, processes)
+    assert pace.rows_at_once == at_once
+    assert pace.steps - 1 < epochs * math.ceil(rows / batch) <= pace.steps
     assert pace.eval_every % pace.log_every == 0
+    assert pace.log_every == (log_every or pace.log_every)
+    assert pace.eval_every <= max(pace.steps / 10, pace.log_every)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused():
     with pytest.raises(SettingsError, match="a multiple of 6 as batch_size"):
         paced(Recipe(model="embedded", batch_size=16, accumulation=3), 100, processes=2)
-    with pytest.raises(SettingsError, match=r"log_every must divide eval_every \(10\), got 4"):
-        paced(Recipe(model="embedded", eval_every=10, log_every=4), 100, processes=1)

@@ -184,6 +184,16 @@ def test_every_loss_teaches(loss, folder, model):
     assert report["dev"]["kept"]["RR@10"] > report["dev"]["start"]["RR@10"] + 0.2
 
 
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_so_many_epochs_are_so_many_passes_over_the_data(accumulation, folder, model):
+    """Seven pairs in steps of six: the last step of each epoch has one."""
+    write_examples(folder / "seven.jsonl", [example(0, negatives=6)], force=True)
+    asked = plan(model, folder, f"passes-{accumulation}", epochs=3, batch_size=6, accumulation=accumulation)
+    report = train(replace(asked, data=(folder / "seven.jsonl",), dev=None))
+    assert report["last_step"] == report["steps"] == 6
+    assert report["history"][-1]["epoch"] == 3
+
+
 def test_autocast_keeps_weights_in_float32(folder, model):
     report = train(plan(model, folder, "bf16", precision="bf16", epochs=1))
     assert report["precision"] == "bf16"
@@ -211,6 +221,13 @@ def test_a_folder_with_something_else_is_left_alone(folder, model):
     (folder / "else" / "letter.txt").write_text("Chère Madame")
     with pytest.raises(SettingsError, match="holds something that is no training run"):
         train(plan(model, folder, "else"))
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused_before_anything_is_read(folder, model):
+    asked = plan(model, folder, "uneven", batch_size=16, accumulation=3)
+    with pytest.raises(SettingsError, match="a multiple of 3 as batch_size"):
+        train(replace(asked, data=(folder / "absent.jsonl",)))
+    assert not (folder / "uneven").exists()
 
 
 def test_two_processes_do_not_train_into_one_folder(folder, model):

@@ -39,7 +39,8 @@ class Recipe:
         has it, fp16 on another one, float32 on a CPU.
     :param gradient_checkpointing: Compute activations twice instead of keeping them.
     :param seed: Of the order of the data, dropout and a new head.
-    :param eval_every: Steps from one dev evaluation and checkpoint to the next; `None`: a tenth of all.
+    :param eval_every: Steps from one dev evaluation and checkpoint to the next; `None`: a tenth of all, as near as
+        `log_every` allows.
     :param patience: Stop after so many dev evaluations without a new best; `None`: never.
     :param log_every: Steps from one point of the loss curve to the next; divides `eval_every`. `None`: a tenth of it.
     :param stuck_after: Stop if for so many steps the loss tells no more than knowing nothing would.
@@ -84,6 +85,8 @@ class Recipe:
             _check_range(name, getattr(self, name), at_least=0)
         if self.warm_up > 1:
             raise SettingsError(f"warm_up is a share of the steps and must be <= 1, got {self.warm_up}")
+        if self.eval_every and self.log_every and self.eval_every % self.log_every:
+            raise SettingsError(f"log_every must divide eval_every ({self.eval_every}), got {self.log_every}")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -35,11 +35,10 @@ class Pace:
     log_every: int
 
 
-def paced(recipe: Recipe, rows: int, processes: int) -> Pace:
-    """Work out the pace of a run.
+def rows_at_once(recipe: Recipe, processes: int) -> int:
+    """Give the rows of one forward pass on one device.
 
-    :param rows: Of the data.
-    :raises SettingsError: If the batch cannot be shared out evenly, or the points of the curve miss the evaluations.
+    :raises SettingsError: If the batch cannot be shared out evenly.
     """
     shares = recipe.accumulation * processes
     if recipe.batch_size % shares:
@@ -47,12 +46,22 @@ def paced(recipe: Recipe, rows: int, processes: int) -> Pace:
             f"a batch of {recipe.batch_size} cannot be shared out evenly over {processes} processes with "
             f"{recipe.accumulation} parts each; choose a multiple of {shares} as batch_size"
         )
-    steps = recipe.steps or max(1, math.ceil(recipe.epochs * rows / recipe.batch_size))
-    eval_every = recipe.eval_every or max(1, steps // _EVALUATIONS)
+    return recipe.batch_size // shares
+
+
+def paced(recipe: Recipe, rows: int, processes: int) -> Pace:
+    """Work out the pace of a run.
+
+    :param rows: Of the data.
+    :raises SettingsError: If the batch cannot be shared out evenly.
+    """
+    at_once = rows_at_once(recipe, processes)
+    per_epoch = math.ceil(rows / recipe.batch_size)  # the last step of an epoch takes what is left
+    steps = recipe.steps or math.ceil(recipe.epochs * per_epoch)
+    apart = recipe.log_every or 1
+    eval_every = recipe.eval_every or max(1, steps // _EVALUATIONS // apart) * apart
     log_every = recipe.log_every or _divisor(eval_every, at_most=max(1, eval_every // _POINTS_PER_EVALUATION))
-    if eval_every % log_every:
-        raise SettingsError(f"log_every must divide eval_every ({eval_every}), got {log_every}")
-    return Pace(steps=steps, rows_at_once=recipe.batch_size // shares, eval_every=eval_every, log_every=log_every)
+    return Pace(steps=steps, rows_at_once=at_once, eval_every=eval_every, log_every=log_every)
 
 
 def check_device(device: str | None) -> None:

@@ -27,7 +27,7 @@ from fr_reranker_plugin.training.history import (
 from fr_reranker_plugin.training.model_card import model_card
 from fr_reranker_plugin.training.run_folder import RunFolder
 from fr_reranker_plugin.training.start_model import StartModel, keep_no_activations, open_start, save_result
-from fr_reranker_plugin.training.trainer_arguments import Pace, paced, trainer_arguments
+from fr_reranker_plugin.training.trainer_arguments import Pace, paced, rows_at_once, trainer_arguments
 from fr_reranker_plugin.training.training_plan import TrainingPlan, run_facts, run_identity
 from fr_reranker_plugin.training.training_rows import RowFacts, prepared_rows
 
@@ -71,6 +71,7 @@ def train(plan: TrainingPlan, *, show: ShowProgress = show_nothing, tell: Tell =
 
     folder = RunFolder(plan.out)
     ranks = PartialState(cpu=plan.device == "cpu")
+    rows_at_once(plan.recipe, ranks.num_processes)  # refuses what cannot be shared out, before the data are read
     with ExitStack() as held:
         with ranks.main_process_first():
             start = find_checkpoint(_start_settings(plan))
