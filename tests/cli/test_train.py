@@ -72,7 +72,12 @@ def test_wrong_input_is_said_in_one_line_before_the_work(
 
 def test_data_without_negatives_ends_with_code_2(run: Callable[..., Outcome], tiny_model: str, tmp_path: Path) -> None:
     yes = str(write_lesson(tmp_path / "yes.jsonl", 4, negatives=0))
-    done = run("train", "--data", yes, "--out", str(tmp_path / "out"), "--model", tiny_model, "--device", "cpu")
+    argv = ("train", "--data", yes, "--out", str(tmp_path / "out"), "--model", tiny_model, "--device", "cpu")
+    done = run(*argv)
+    assert done.code == 2
+    assert "none of 4 questions has passages with different labels" in done.err
+    assert "'fr-reranker train-data mine'" in done.err
+    done = run(*argv, "--loss", "bce")
     assert done.code == 2
     assert "there are no negatives in 4 examples" in done.err
 

@@ -52,7 +52,8 @@ def test_as_many_positives_as_negatives_have_ln_2(tmp_path):
     ("examples", "reason"),
     [
         ([], "hold no example"),
-        ([TrainingExample("q", ("a",), (1.0,))], "no negatives in 1 examples"),
+        ([TrainingExample("q", ("a",), (1.0,))], "no negatives in 1 examples: every passage has the label 1"),
+        ([TrainingExample("q", ("a", "b"), (0.5, 0.5))], "no negatives in 1 examples: every passage has the label 0.5"),
         ([TrainingExample("q", ("a",), (0.0,))], "no positives in 1 examples"),
     ],
 )
@@ -60,6 +61,23 @@ def test_data_that_teaches_nothing_is_refused_each_time(tmp_path, examples, reas
     for _ in range(2):
         with pytest.raises(CollectionError, match=reason):
             prepared_rows(examples, tmp_path / "rows.arrow", "bce")
+
+
+@pytest.mark.parametrize(("loss", "other"), [("lambda", "bce"), ("listnet", "bce"), ("kl", "mse")])
+def test_questions_without_passages_to_tell_apart_are_refused_where_these_are_compared(tmp_path, loss, other):
+    """Positives and negatives in examples of their own, as `train-data mmarco` draws them."""
+    alone = [TrainingExample("q", (text,), (label,), (label,)) for text, label in (("a", 1.0), ("b", 0.0))]
+    with pytest.raises(CollectionError, match=f"none of 2 questions has .*mmarco --grouped.*--loss {other}"):
+        prepared_rows(alone, tmp_path / "lists.arrow", loss)
+    _, facts = prepared_rows(alone, tmp_path / "pairs.arrow", other)
+    assert facts.rows == 2
+
+
+@pytest.mark.parametrize("loss", ["bce", "lambda", "listnet"])
+@pytest.mark.parametrize("labels", [(0.95, 0.05), (1.0, 0.33)])
+def test_labels_that_only_differ_teach(tmp_path, loss, labels):
+    rows, facts = prepared_rows([TrainingExample("q", ("a", "b"), labels)], tmp_path / "rows.arrow", loss)
+    assert len(rows) == facts.rows > 0
 
 
 def test_rows_are_written_once(tmp_path):

@@ -52,14 +52,14 @@ def prepared_rows(examples: Iterable[TrainingExample], path: Path, loss: LossNam
     Memory does not grow with their number: rows lie on the disk.
 
     :param path: The file; what was found of it stands beside it.
-    :raises CollectionError: If there is nothing to learn from: no examples, no negatives, no positives, or no scores.
+    :raises CollectionError: If there is nothing to learn from: no examples, passages that are all labelled alike, no
+        question with passages to tell apart for a listwise loss, or no scores.
     """
     from datasets import Dataset
 
     known = path.with_suffix(_FACTS)
     if not known.is_file():
         facts = _write(examples, path, loss)
-        _check(facts, loss)
         replace_file(known, json.dumps(asdict(facts)).encode())
     facts = RowFacts(**json.loads(known.read_text(encoding="utf-8")))
     return Dataset.from_file(str(path)), facts
@@ -82,9 +82,9 @@ def _write(examples: Iterable[TrainingExample], path: Path, loss: LossName) -> R
             for row in _rows(example, kind, facts):
                 writer.write(row)
                 levels.add(row)
-        if facts.rows:
-            writer.finalize()
-    if loss in _LEVELS_KNOWN and facts.rows:
+        _check(facts, levels, loss)
+        writer.finalize()
+    if loss in _LEVELS_KNOWN:
         facts.no_skill, facts.floor = levels.of_pairs() if kind.form == "pairs" else levels.of_lists()
     return facts
 
@@ -112,34 +112,41 @@ def _rows(example: TrainingExample, kind: LossKind, facts: RowFacts) -> Iterator
         yield {"query": example.query, "passage": passage, "label": value}
 
 
-def _check(facts: RowFacts, loss: LossName) -> None:
+def _check(facts: RowFacts, levels: _Levels, loss: LossName) -> None:
+    kind = LOSS_KINDS[loss]
     if not facts.examples:
         raise CollectionError("the data files hold no example")
-    if LOSS_KINDS[loss].target == "scores":
-        if not facts.rows:
-            raise CollectionError(
-                f"no question has passages with different scores; the loss {loss} has nothing to learn"
-            )
-        return
-    if not facts.negatives:
+    if not facts.rows:
         raise CollectionError(
-            f"there are no negatives in {facts.examples} examples: every passage counts as relevant, so a model learns "
-            "to say yes to everything; add passages that do not answer with 'fr-reranker train-data mine'"
+            f"none of {facts.examples} questions has passages with different {kind.target}, and the loss {loss} "
+            "compares the passages of one question: put a question's answer and what does not answer into one example "
+            "('fr-reranker train-data mine', or 'mmarco --grouped'), or learn from single pairs with --loss "
+            f"{'bce' if kind.target == 'labels' else 'mse'}"
         )
-    if not facts.positives:
-        raise CollectionError(f"there are no positives in {facts.examples} examples: no label is above 0")
+    if kind == LossKind("pairs", "labels") and levels.lowest == levels.highest:
+        missing, answer, wanted = (
+            ("negatives", "yes", "not answer, with 'fr-reranker train-data mine'")
+            if levels.highest
+            else ("positives", "no", "answer")
+        )
+        raise CollectionError(
+            f"there are no {missing} in {facts.examples} examples: every passage has the label {levels.highest:g}, so "
+            f"a model learns to say {answer} to everything; add passages that do {wanted}"
+        )
 
 
 class _Levels:
-    """Sums for the loss of a model that knows nothing, and for the lowest one."""
+    """The range of the labels of pairs, and sums for the loss of a model that knows nothing, and for the lowest one."""
 
     def __init__(self) -> None:
+        self.lowest, self.highest = math.inf, -math.inf
         self._count = 0
         self._labels = self._entropy = self._uniform = 0.0
 
     def add(self, row: dict[str, Any]) -> None:
         self._count += 1
         if "label" in row:
+            self.lowest, self.highest = min(self.lowest, row["label"]), max(self.highest, row["label"])
             self._labels += row["label"]
             self._entropy += _entropy((row["label"], 1 - row["label"])) if 0 <= row["label"] <= 1 else 0.0
         else:
