@@ -89,6 +89,22 @@ def test_the_pool_protocol_gives_the_same_figures_in_every_form(plan: Callable[.
     assert 0 < first["RR@10"] < 1
 
 
+@pytest.mark.parametrize("protocol", ["pool", "two-stage"])
+def test_which_of_unordered_candidates_are_reranked_does_not_hang_on_their_file(
+    plan: Callable[..., Plan], tmp_path: Path, protocol: str
+) -> None:
+    found = []
+    for write in (small.write_pool_lists, small.write_top1000):
+        lists = write(tmp_path / write.__name__)
+        made = plan(open_collection(str(small.write_beir(tmp_path / "beir")), candidates=lists), protocol=protocol)
+        with evaluated(made, tmp_path / f"{write.__name__}-out") as measured:
+            page = as_markdown(as_report(measured))
+            key = next(iter(measured.models.values())).key
+            found.append([list(measured.evaluation.rankings("given", key, pool)) for pool in (3, 6)])
+    assert found[0] == found[1]
+    assert ("these are figures of a pool" in page) == (protocol == "two-stage")
+
+
 def test_two_stages_do_not_credit_what_the_first_one_missed(plan: Callable[..., Plan], tmp_path: Path) -> None:
     missing = [
         line

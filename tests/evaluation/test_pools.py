@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fr_reranker_plugin.evaluation.pools import falling_scores, pool_of, reranked
+from fr_reranker_plugin.evaluation.pools import falling_scores, neutral_order, pool_of, reranked
 
 IDS = st.lists(st.sampled_from([f"p{n}" for n in range(30)]), unique=True, max_size=20)
 SIZES = st.none() | st.integers(1, 25)
@@ -33,22 +33,18 @@ def test_a_pool_has_every_relevant_passage_and_the_first_others(
 def test_what_is_outside_the_pool_follows_as_it_stood(candidates: list[str], data: st.DataObject) -> None:
     size = data.draw(st.integers(0, len(candidates)))
     logits = {one: data.draw(st.sampled_from([-1.0, 0.0, 2.5])) for one in candidates[:size]}
-    ranking = reranked(candidates, candidates[:size], logits, ordered=True)
+    ranking = reranked(candidates, candidates[:size], logits)
     assert ranking[size:] == candidates[size:]
     assert sorted(ranking) == sorted(candidates)
     places = [(-logits[one], candidates.index(one)) for one in ranking[:size]]
     assert places == sorted(places)
 
 
-def test_ties_of_lists_without_an_order_favour_neither_relevance_nor_the_file() -> None:
+def test_a_neutral_order_favours_neither_relevance_nor_the_file() -> None:
     lists = [[f"{n}-{k}" for k in range(10)] for n in range(500)]
-    firsts = [reranked(some, some, dict.fromkeys(some, 0.0), ordered=False)[0] for some in lists]
-    positives = sum(first.endswith("-0") for first in firsts)
+    positives = sum(neutral_order(some)[0].endswith("-0") for some in lists)
     assert 20 <= positives <= 90  # one in ten, of 500
-    some = lists[0]
-    assert reranked(some[::-1], some[::-1], dict.fromkeys(some, 0.0), ordered=False) == reranked(
-        some, some, dict.fromkeys(some, 0.0), ordered=False
-    )
+    assert all(neutral_order(some[::-1]) == neutral_order(some) for some in lists)
 
 
 @given(st.lists(st.floats(-40, 40) | st.just(-3.4028234663852886e38)).map(lambda some: sorted(some, reverse=True)))

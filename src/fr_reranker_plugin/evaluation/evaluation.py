@@ -12,7 +12,7 @@ from fr_reranker_plugin.collections import Candidate, JudgedCollection
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.evaluation.database import Counted, EvaluationDatabase, Judged
 from fr_reranker_plugin.evaluation.measures import DEFAULT_MEASURES, check_measures
-from fr_reranker_plugin.evaluation.pools import Protocol, pool_of, reranked
+from fr_reranker_plugin.evaluation.pools import Protocol, neutral_order, pool_of, reranked
 from fr_reranker_plugin.retrieval.encoding_stream import in_blocks
 from fr_reranker_plugin.scoring.ranking import BLANK_LOGIT, blended
 from fr_reranker_plugin.scoring.scorer import Logits, Pair
@@ -124,8 +124,8 @@ class Evaluation:
         self._database.fill_texts(self.collection.passages())
 
     def candidates(self, stage: str, query: str) -> list[str]:
-        """Give what a first stage found for a query, best first as far as it ranked them."""
-        return [one.passage for one in self._database.ranking(stage, query)]
+        """Give what a first stage found for a query, best first; what it did not rank, by `neutral_order`."""
+        return self._in_order(stage, [one.passage for one in self._database.ranking(stage, query)])
 
     def scores(self, stage: str, query: str) -> dict[str, float]:
         """Give the scores of a first stage that ranks, by passage."""
@@ -137,7 +137,7 @@ class Evaluation:
 
     def pool(self, stage: str, query: str, size: int | None) -> list[str]:
         """Give the passages of a query that are reranked."""
-        return self._pool(self.candidates(stage, query), query, size)
+        return self._pool(stage, self.candidates(stage, query), query, size)
 
     def mean_pool_size(self, stage: str, size: int | None) -> float:
         """Give how many passages of a query are reranked, on average."""
@@ -170,15 +170,14 @@ class Evaluation:
 
         :param weight: How much the order of the first stage counts in that of the model.
         """
-        ordered = self.is_ordered(stage)
         for queries in in_blocks(self.collection.queries, _QUERIES_READ_AT_ONCE):
             some: dict[str, list[str]] = {}
             for query in queries:
                 candidates = self.candidates(stage, query)
                 if model is not None:
-                    pool = self._pool(candidates, query, size)
+                    pool = self._pool(stage, candidates, query, size)
                     logits = self.blended_logits(model, query, pool, weight)
-                    candidates = reranked(candidates, pool, logits, ordered=ordered)
+                    candidates = reranked(candidates, pool, logits)
                 some[query] = candidates
             yield some
 
@@ -199,8 +198,12 @@ class Evaluation:
         """Count the pairs that a model scored, and those it read cut."""
         return self._database.count(model)
 
-    def _pool(self, candidates: list[str], query: str, size: int | None) -> list[str]:
-        return pool_of(candidates, size, relevant=self.relevant[query], protocol=self.settings.protocol)
+    def _pool(self, stage: str, candidates: list[str], query: str, size: int | None) -> list[str]:
+        pool = pool_of(candidates, size, relevant=self.relevant[query], protocol=self.settings.protocol)
+        return self._in_order(stage, pool)
+
+    def _in_order(self, stage: str, passages: list[str]) -> list[str]:
+        return passages if self.is_ordered(stage) else neutral_order(passages)
 
     def _unscored(self, model: str) -> Iterator[tuple[str, list[str]]]:
         for query in self.collection.queries:

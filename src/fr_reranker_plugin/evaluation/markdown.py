@@ -11,6 +11,13 @@ _PROTOCOLS: Final = {
     "two-stage": "**two-stage**: what the first stage missed stays missed. *Ceiling* is the share of the relevant "
     "passages that it handed on: no reranker can find more.",
 }
+_UNORDERED: Final = (
+    "These candidates came without an order: there is no first stage alone, and where only some are reranked, a "
+    "checksum of the id decides which."
+)
+_AROUND_RELEVANT: Final = (
+    " Lists that were put together around the relevant passages miss none of them: then these are figures of a pool."
+)
 _POINTS: Final = 100
 _PLACES: Final = 2
 _LEAST_P: Final = 0.0001
@@ -49,6 +56,8 @@ def _tables(report: dict[str, Any]) -> Iterator[str]:
         rows = [row for row in report["rows"] if row["first_stage"] == stage]
         main, *others = rows[0]["measures"]
         yield f"## First stage: {stage}"
+        if rows[0]["model"] is not None:
+            yield _UNORDERED + (_AROUND_RELEVANT if report["protocol"] == "two-stage" else "")
         yield table(
             ["ranking", main, "change", "better / worse", *others, "ceiling"],
             [

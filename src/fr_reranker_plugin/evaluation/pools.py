@@ -17,7 +17,7 @@ _LOWEST: Final = -1e30
 def pool_of(candidates: Sequence[str], size: int | None, *, relevant: Sequence[str], protocol: Protocol) -> list[str]:
     """Give the passages of one query that are reranked.
 
-    :param candidates: What the first stage found, best first.
+    :param candidates: What the first stage found, best first; or without an order, by `neutral_order`.
     :param size: How many to rerank; `None` is all. With `"pool"` the relevant ones take their place among them, and
         are all in it even where there are more than `size`.
     :param relevant: The passages that are judged relevant.
@@ -30,17 +30,18 @@ def pool_of(candidates: Sequence[str], size: int | None, *, relevant: Sequence[s
     return [one for one in dict.fromkeys([*candidates, *relevant]) if one in kept]
 
 
-def reranked(
-    candidates: Sequence[str], pool: Sequence[str], logits: Mapping[str, float], *, ordered: bool
-) -> list[str]:
-    """Put the pool in the order of its logits, best first; the candidates outside of it follow as they stood.
+def neutral_order(passages: Sequence[str]) -> list[str]:
+    """Order passages by a checksum of their ids, so that neither relevance nor the order of a file decides."""
+    return sorted(passages, key=lambda one: (crc32(one.encode()), one))
 
-    :param ordered: Whether the first stage ranked the candidates: then equal logits keep its order. Else their order
-        is by a checksum of the id, so that neither relevance nor the order of a file decides.
+
+def reranked(candidates: Sequence[str], pool: Sequence[str], logits: Mapping[str, float]) -> list[str]:
+    """Put the pool in the order of its logits, best first, equal ones as they stand in it.
+
+    The candidates outside of it follow as they stood.
     """
-    places = {one: place for place, one in enumerate(pool)} if ordered else {one: _neutral(one) for one in pool}
-    best_first = sorted(pool, key=lambda one: (-logits[one], places[one]))
     inside = set(pool)
+    best_first = sorted(pool, key=logits.__getitem__, reverse=True)
     return [*best_first, *(one for one in candidates if one not in inside)]
 
 
@@ -61,7 +62,3 @@ def falling_scores(logits: Sequence[float]) -> list[float]:
             score = np.nextafter(np.float32(scores[-1]), np.float32(-np.inf))
         scores.append(float(score))
     return scores
-
-
-def _neutral(identifier: str) -> int:
-    return crc32(identifier.encode())
