@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from fr_reranker_plugin import IndexLockedError, ModelSettings, SettingsError, shared_scorer
+from fr_reranker_plugin.errors import TrainingError
 from fr_reranker_plugin.evaluation.other_loaders import flag_embedding, plain_transformers, sentence_transformers
 from fr_reranker_plugin.retrieval.folder_lock import FolderLock
 from fr_reranker_plugin.training import training_run
@@ -82,7 +83,7 @@ def test_the_folder_tells_where_the_weights_come_from(report, folder):
                      "sentence-transformers", "48 questions, 144 pairs", "curves.png"):  # fmt: skip
         assert expected in card, expected
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert {path.name for path in (out / "run").iterdir()} == {"settings.json", "writer.lock"}
+    assert {path.name for path in (out / "run").iterdir()} == {"placed.json", "settings.json", "writer.lock"}
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (out / name).read_bytes() == (folder / "model" / name).read_bytes()
 
@@ -214,6 +215,22 @@ def test_a_finished_run_is_not_run_again(report, folder, model):
 def test_a_folder_belongs_to_one_run(report, folder, model):
     with pytest.raises(SettingsError, match=r"another run \(learning_rate: 0.01 there, 0.001 here\).*--restart"):
         train(plan(model, folder, "out", learning_rate=1e-3))
+
+
+def test_a_restart_removes_the_earlier_model_and_leaves_what_others_put_there(folder, model, checkpoint_of):
+    out, notes = folder / "again", folder / "again" / "notes.txt"
+    before = checkpoint_of("xlm-roberta")
+    train(replace(plan(str(before), folder, "again", steps=1), dev=None))
+    notes.write_text("à moi")
+    names = {path.name for path in out.iterdir()}
+    wrong = plan(model, folder, "again", steps=2, learning_rate=1e25)
+    with pytest.raises(TrainingError):
+        train(replace(wrong, dev=None, restart=True))
+    assert {path.name for path in out.iterdir()} == {"run", "notes.txt"}
+    train(replace(plan(model, folder, "again", steps=1), dev=None))
+    made = {path.name for path in out.iterdir()} - {"run", "notes.txt", "training.json"}
+    assert made == {path.name for path in (folder / "model").iterdir()} | {"README.md", "curves.png"} != names
+    assert notes.read_text() == "à moi"
 
 
 def test_a_folder_with_something_else_is_left_alone(folder, model):

@@ -41,7 +41,10 @@ def train(  # noqa: PLR0913 -- each parameter is an option of the command
     local_files_only: Annotated[bool, typer.Option("--local-files-only", help="Never ask the Hub.")] = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume/--restart", help="Go on where the same command was interrupted, or begin anew."),
+        typer.Option(
+            "--resume/--restart",
+            help="Go on where the same command was interrupted, or remove what is there and begin anew.",
+        ),
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

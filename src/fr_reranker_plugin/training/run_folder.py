@@ -36,13 +36,14 @@ class RunFolder:
         self.curves = out / "curves.png"
         self._settings = self.inside / "settings.json"
         self._result = self.inside / "result"
+        self._placed = self.inside / "placed.json"
         self._report = out / "training.json"
 
     @contextmanager
     def claimed(self, identity: Identity, *, restart: bool) -> Iterator[None]:
         """Be the one process that writes to the folder, on behalf of one run.
 
-        :param restart: Forget what an earlier run left there.
+        :param restart: Remove the result and the work of an earlier run.
         :raises SettingsError: If the folder holds something else, or the work of a run with other values.
         :raises IndexLockedError: If another process trains into the folder.
         """
@@ -71,7 +72,9 @@ class RunFolder:
         shutil.rmtree(self._result, ignore_errors=True)
         self._result.mkdir()
         yield self._result
-        for path in sorted(self._result.iterdir()):
+        made = sorted(self._result.iterdir())
+        replace_file(self._placed, json.dumps([path.name for path in made]).encode())
+        for path in made:
             flush(path)
             path.replace(self.out / path.name)
         flush_folder(self.out)
@@ -88,7 +91,7 @@ class RunFolder:
         known = json.loads(self._settings.read_text(encoding="utf-8")) if self._settings.is_file() else None
         worthless = self.report() is None and not whole_steps(self.checkpoints)
         if restart or (known != identity and worthless):
-            self._report.unlink(missing_ok=True)
+            self._remove_result()
             self._remove_work()
         elif known != identity:
             raise SettingsError(
@@ -99,11 +102,19 @@ class RunFolder:
         remove_others(self.checkpoints, whole_steps(self.checkpoints))
         replace_file(self._settings, json.dumps(identity, ensure_ascii=False, indent=1).encode())
 
+    def _remove_result(self) -> None:
+        """Remove the model of an earlier run, and nothing that somebody else put beside it."""
+        self._report.unlink(missing_ok=True)
+        if self._placed.is_file():
+            for name in json.loads(self._placed.read_text(encoding="utf-8")):
+                (self.out / name).unlink(missing_ok=True)
+            self._placed.unlink()
+
     def _remove_work(self) -> None:
         for path in self.inside.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path not in (self.inside / _LOCK, self._settings):
+            elif path not in (self.inside / _LOCK, self._settings, self._placed):
                 path.unlink()
 
 

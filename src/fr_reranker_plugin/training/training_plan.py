@@ -29,7 +29,7 @@ class TrainingPlan:
     :param dev: Dev questions; without them the last weights are the result, whatever they are worth.
     :param device: `"cpu"`, `"cuda"` or `"mps"`; `None`: a GPU if there is one.
     :param local_files_only: Never ask the Hub.
-    :param restart: Forget what an earlier run left in `out`.
+    :param restart: Remove what an earlier run left in `out`, its model too.
     :param command: What the model card says was called.
     :raises SettingsError: If there is no data, or no such device.
     """
