@@ -47,6 +47,16 @@ def test_without_dev_questions_the_last_weights_are_kept_and_said_to_be_unknown(
     assert "is not known" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_so_many_dev_questions_are_drawn_from_examples_too(
+    run: Callable[..., Outcome], lesson: str, tiny_model: str, tmp_path: Path
+) -> None:
+    done = run("train", "--data", lesson, "--out", str(tmp_path / "out"), "--model", tiny_model, "--steps", "1",
+               "--dev-examples", str(write_lesson(tmp_path / "dev.jsonl", 9, first=50)), "--dev-questions", "3",
+               "--device", "cpu", "--learning-rate", "1e-9", "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.json["dev"]["questions"] == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

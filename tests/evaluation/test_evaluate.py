@@ -16,10 +16,9 @@ from fr_reranker_plugin import CollectionError, IndexLockedError, ModelSettings,
 from fr_reranker_plugin.collections import JudgedCollection, open_collection, open_files
 from fr_reranker_plugin.evaluation.evaluate import Plan, evaluated
 from fr_reranker_plugin.evaluation.evaluation import Block, EvaluationSettings, ScoreBlocks
-from fr_reranker_plugin.evaluation.first_stages import CandidateSource, FirstStages
+from fr_reranker_plugin.evaluation.first_stages import FirstStages
 from fr_reranker_plugin.evaluation.markdown import as_markdown
 from fr_reranker_plugin.evaluation.plots import draw
-from fr_reranker_plugin.evaluation.progress import show_nothing
 from fr_reranker_plugin.evaluation.report import Measured, as_report
 from fr_reranker_plugin.evaluation.run_files import write_runs
 from fr_reranker_plugin.scoring.ranking import BLANK_LOGIT, rank_by_score
@@ -212,12 +211,10 @@ def test_a_deeper_search_or_another_file_replaces_the_candidates(plan: Callable[
     before = first(plan(names=(str(run),)))
     small.write_lines(run, ["300 Q0 33 1 2.0 x"])
     assert before != ["33"] == first(plan(names=(str(run),)))
-    shallow = CandidateSource(plan().collection, FirstStages(), tmp_path, show_nothing)
+    shallow = FirstStages()
     assert shallow.identity("bm25", 50) == shallow.identity("bm25", 100) != shallow.identity("bm25", 101)
     other = FirstStages(encoder=ModelSettings(model="another"))
-    assert shallow.identity("dense", 50) != CandidateSource(plan().collection, other, tmp_path, show_nothing).identity(
-        "dense", 50
-    )
+    assert shallow.identity("dense", 50) != other.identity("dense", 50)
 
 
 def test_passages_without_text_come_last_and_are_not_read(plan: Callable[..., Plan], tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def _dev_source(name: str | None, examples: list[Path], first_stage: str, depth:
     if name is not None and examples:
         raise SettingsError("dev questions come from --dev or from --dev-examples, not from both")
     if name is None:
-        return DevSource(examples=tuple(examples)) if examples else None
+        return DevSource(examples=tuple(examples), questions=questions) if examples else None
     return DevSource(
         collection=open_named(name), first_stage=FirstStages(names=(first_stage,)), depth=depth, questions=questions
     )

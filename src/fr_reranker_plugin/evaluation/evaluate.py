@@ -94,7 +94,7 @@ def _add_stages(evaluation: Evaluation, plan: Plan, folder: Path, show: ShowProg
         for name in plan.first_stages.names:
             candidates = source.reader(name, plan.settings.largest_pool)
             with show(f"first stage {name}", None):
-                evaluation.add_stage(name, candidates, source.identity(name, plan.settings.largest_pool))
+                evaluation.add_stage(name, candidates, plan.first_stages.identity(name, plan.settings.largest_pool))
     with show("reading passages", None):
         evaluation.fill_texts()
 

@@ -49,6 +49,20 @@ class FirstStages:
     encoder: ModelSettings = field(default_factory=lambda: ModelSettings(model=EMBEDDED))
     index: Path | None = None
 
+    def identity(self, name: str, depth: int | None) -> str:
+        """Give a text that differs where other candidates would be found for the same collection.
+
+        :raises CollectionError: If there is no such file or index.
+        """
+        if name == GIVEN:
+            return ""  # the collection's own fingerprint covers its lists
+        if name not in METHODS:
+            return files_fingerprint([Path(name)])
+        searched = f"{name}, {max(depth or 0, _LEAST_DEPTH)} candidates"
+        if self.index is not None:
+            return f"{searched}, index {files_fingerprint([self.index / MANIFEST_NAME])}"
+        return searched if name == "bm25" else f"{searched}, {self.encoder}"
+
 
 class CandidateSource:
     """Gives the candidates of first stages; an index is opened or built when one needs it, and once.
@@ -92,20 +106,6 @@ class CandidateSource:
         if depth is None:
             raise SettingsError(f"a pool of all candidates is for lists of them; of {name!r}, say how many to rerank")
         return partial(self._found, cast("SearchMethod", name), max(depth, _LEAST_DEPTH))
-
-    def identity(self, name: str, depth: int | None) -> str:
-        """Give a text that differs where other candidates would be found for the same collection.
-
-        :raises CollectionError: If there is no such file or index.
-        """
-        if name == GIVEN:
-            return ""  # the collection's own fingerprint covers its lists
-        if name not in METHODS:
-            return files_fingerprint([Path(name)])
-        searched = f"{name}, {max(depth or 0, _LEAST_DEPTH)} candidates"
-        if self._stages.index is not None:
-            return f"{searched}, index {files_fingerprint([self._stages.index / MANIFEST_NAME])}"
-        return searched if name == "bm25" else f"{searched}, {self._stages.encoder}"
 
     def _found(self, method: SearchMethod, depth: int) -> Iterator[Candidate]:
         if method == "bm25" and self._stages.index is None:

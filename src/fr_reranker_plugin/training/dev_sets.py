@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite
@@ -15,6 +15,7 @@ from fr_reranker_plugin.collections import JudgedCollection
 from fr_reranker_plugin.collections.opening import files_fingerprint
 from fr_reranker_plugin.errors import CollectionError, SettingsError, TrainingError
 from fr_reranker_plugin.evaluation.first_stages import CandidateSource, FirstStages
+from fr_reranker_plugin.evaluation.pools import neutral_order, pool_of
 from fr_reranker_plugin.evaluation.progress import ShowProgress
 from fr_reranker_plugin.evaluation.ranking_measures import ndcg, reciprocal_rank
 from fr_reranker_plugin.retrieval.durable_files import replace_file
@@ -31,7 +32,7 @@ _RELEVANT_FROM: Final = 0.5
 class DevQuestion:
     """A question, its candidates, and the grades of all passages that are judged.
 
-    :param passages: Text by id, as the first stage ranks them: ties keep that order.
+    :param passages: Text by id; ties keep their order, which is that of the first stage, or favours none.
     :param grades: By id; may name passages that the first stage missed.
     """
 
@@ -45,9 +46,10 @@ class DevSource:
     """Where dev questions come from: a judged collection with a first stage, or files of examples.
 
     :param collection: Judged questions; `None` takes `examples`.
-    :param first_stage: What finds their candidates, see `FirstStages`.
-    :param depth: How many candidates of each question are ranked.
-    :param questions: How many questions are drawn from the collection at most.
+    :param first_stage: What finds their candidates: one of `FirstStages`.
+    :param depth: How many candidates of each question are ranked: the best ones. Of lists without scores, which nobody
+        ranked, the relevant ones and some of the others.
+    :param questions: How many questions are drawn at most.
     :param examples: Files as `read_examples` reads them, of questions that are not trained on.
     :raises SettingsError: If a value is not allowed, or both or none are given.
     """
@@ -61,6 +63,10 @@ class DevSource:
     def __post_init__(self) -> None:
         if (self.collection is None) == (not self.examples):
             raise SettingsError("dev questions come from a collection, or from files of examples: give one of the two")
+        if len(self.first_stage.names) != 1:
+            raise SettingsError(
+                f"dev candidates come from one first stage, got {', '.join(self.first_stage.names) or 'none'}"
+            )
         check_whole_number("depth", self.depth, at_least=2)
         check_whole_number("questions", self.questions)
 
@@ -77,8 +83,10 @@ class DevSource:
         :raises CollectionError: If a file is missing.
         """
         if self.collection is None:
-            return files_fingerprint(list(self.examples))
-        return f"{self.collection.fingerprint} {self.first_stage} {self.depth} {self.questions}"
+            return f"{files_fingerprint(list(self.examples))} {self.questions}"
+        [name] = self.first_stage.names
+        found = self.first_stage.identity(name, self.depth) or name
+        return f"{self.collection.fingerprint} {found} {self.depth} {self.questions}"
 
     def read(self, folder: Path, seed: int, show: ShowProgress) -> list[DevQuestion]:
         """Find the questions and candidates.
@@ -87,7 +95,7 @@ class DevSource:
         :raises CollectionError: If there is no question with a relevant and another candidate.
         """
         if self.collection is None:
-            found = list(_of_examples(self.examples))
+            found = _drawn(list(_of_examples(self.examples)), self.questions, seed)
         else:
             found = list(self._of_collection(self.collection.sample(self.questions, seed=seed), folder, show))
         if not any(_can_be_ranked(question) for question in found):
@@ -95,17 +103,36 @@ class DevSource:
         return found
 
     def _of_collection(self, collection: JudgedCollection, folder: Path, show: ShowProgress) -> Iterator[DevQuestion]:
-        ranked: dict[str, list[str]] = defaultdict(list)
+        scores: dict[str, dict[str, float | None]] = {query: {} for query in collection.queries}
+        [name] = self.first_stage.names
         with CandidateSource(collection, self.first_stage, folder, show) as source, show("dev candidates", None):
-            for name in self.first_stage.names:
-                for candidate in source.reader(name, self.depth)():
-                    if candidate.query in collection.queries and len(ranked[candidate.query]) < self.depth:
-                        ranked[candidate.query].append(candidate.passage)
-            wanted = {passage for passages in ranked.values() for passage in passages}
-            texts = {name: passage.full_text for name, passage in collection.passages() if name in wanted}
+            for candidate in source.reader(name, self.depth)():
+                if candidate.query in scores:
+                    scores[candidate.query][candidate.passage] = candidate.score
+        ranked = {query: _best_first(found, collection.qrels[query], self.depth) for query, found in scores.items()}
+        wanted = {passage for passages in ranked.values() for passage in passages}
+        texts = {name: passage.full_text for name, passage in collection.passages() if name in wanted}
         for query, text in collection.queries.items():
             passages = {name: texts[name] for name in ranked[query] if texts.get(name, "").strip()}
             yield DevQuestion(text, passages, dict(collection.qrels[query]))
+
+
+def _best_first(candidates: Mapping[str, float | None], grades: Mapping[str, int], depth: int) -> list[str]:
+    """Give the candidates that a model has to rank.
+
+    :param candidates: Scores by id. Where one has none, nobody ranked them: their order then favours none.
+    """
+    scores = {name: score for name, score in candidates.items() if score is not None}
+    if len(scores) == len(candidates):
+        return sorted(scores, key=scores.__getitem__, reverse=True)[:depth]
+    relevant = [name for name in candidates if grades.get(name, 0) > 0]
+    return pool_of(neutral_order(list(candidates)), depth, relevant=relevant, protocol="pool")
+
+
+def _drawn(questions: list[DevQuestion], count: int, seed: int) -> list[DevQuestion]:
+    if count >= len(questions):
+        return questions
+    return random.Random(seed).sample(questions, count)  # noqa: S311 -- not a secret
 
 
 def _of_examples(paths: Iterable[Path]) -> Iterator[DevQuestion]:
