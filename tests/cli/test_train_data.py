@@ -1,6 +1,7 @@
 """`fr-reranker train-data` writes example files, says what came of it, and refuses what it cannot use."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,26 @@ def test_a_file_that_is_there_is_not_replaced(command: list[str], tmp_path: Path
     assert (done.code, done.out) == (2, "")
     assert "is there already" in done.err
     assert out.read_text(encoding="utf-8") == "mine"
+
+
+def test_mine_refuses_what_cannot_be_read_twice(examples: Path, tmp_path: Path, run) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, examples.read_bytes())
+    os.close(writing)
+    out = tmp_path / "mined.jsonl"
+    done = run("train-data", "mine", f"/dev/fd/{reading}", "--out", str(out), "--first-stage", "bm25")
+    os.close(reading)
+    assert (done.code, done.out) == (2, "")
+    assert "is a folder or a pipe; expected a file" in done.err
+    assert not out.exists()
+
+
+def test_half_a_character_is_refused_with_its_line(tmp_path: Path, run) -> None:
+    table = tmp_path / "pairs.jsonl"
+    table.write_text(json.dumps({"query": "q", "passage": "coupé \ud83d"}), encoding="utf-8")
+    done = run("train-data", "pairs", str(table), "--out", str(tmp_path / "out.jsonl"))
+    assert (done.code, done.out) == (2, "")
+    assert "line 1: expected whole characters in 'passage', found half of one at position 6" in done.err
 
 
 def test_nothing_is_left_of_what_fails_in_the_middle(tmp_path: Path, run) -> None:

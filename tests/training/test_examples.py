@@ -72,6 +72,8 @@ def test_the_lines_are_what_other_programs_expect(tmp_path: Path) -> None:
         (line(passages=[], labels=[]), "expected at least one passage, found none"),
         (line(passages=["a", ""]), "expected passages with text, found ''"),
         (line(passages=["a", 2]), "expected passages with text, found 2"),
+        (line(query="coup\ud83d"), "expected a query in whole characters, found half of one at position 4"),
+        (line(passages=["a", "\udc00"]), "expected passages in whole characters, found half of one at position 0"),
         (line(labels=[1]), "expected as many labels as passages (2), found 1"),
         (line(labels=[1, 2]), "expected labels from 0 to 1, found 2"),
         (line(labels=[1, True]), "expected finite numbers in 'labels', found True"),

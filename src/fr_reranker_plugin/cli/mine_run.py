@@ -13,6 +13,7 @@ from fr_reranker_plugin.cli.documents import read_documents
 from fr_reranker_plugin.cli.evaluate_run import show_bar
 from fr_reranker_plugin.cli.scoring import silence_libraries
 from fr_reranker_plugin.cli.train_data_run import write
+from fr_reranker_plugin.collections.lines import check_file
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.retrieval.document_index import DocumentIndex
 from fr_reranker_plugin.retrieval.documents import StoredDocument
@@ -59,8 +60,13 @@ class MiningRequest:
 
 
 def run_mining(request: MiningRequest, out: Path, *, force: bool, as_json: bool) -> None:
-    """Read the examples, search, and write them with their negatives."""
+    """Read the examples, search, and write them with their negatives.
+
+    :raises CollectionError: If an input is malformed, or no file: examples are read twice.
+    """
     check_output(out, force=force)
+    for path in request.files:
+        check_file(path)
     queries = MinedQueries.of(read_examples(request.files))
     silence_libraries()
     counts = ExampleCounts()

@@ -14,6 +14,17 @@ _SHOWN: Final = 60
 """Characters of a bad line that an error shows."""
 
 
+def check_file(path: Path) -> None:
+    """Refuse what cannot be read more than once.
+
+    :raises CollectionError: If there is nothing, or a folder or a pipe.
+    """
+    if not path.exists():
+        raise CollectionError(f"there is no file {path}")
+    if not path.is_file():
+        raise CollectionError(f"{path} is a folder or a pipe; expected a file, because it is read more than once")
+
+
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number, from 1, and the text of each line that is not empty; a `.gz` file is unpacked on the way.
 

@@ -13,7 +13,7 @@ from fr_reranker_plugin.collections.beir import iter_corpus, iter_queries, load_
 from fr_reranker_plugin.collections.candidate_lists import is_jsonl, is_top1000, pool_list_qrels, read_candidates
 from fr_reranker_plugin.collections.ir_datasets_collection import load_ir_datasets
 from fr_reranker_plugin.collections.judged import JudgedCollection, Passage, Qrels
-from fr_reranker_plugin.collections.lines import malformed, numbered_lines
+from fr_reranker_plugin.collections.lines import check_file, malformed, numbered_lines
 from fr_reranker_plugin.collections.ms_marco import (
     iter_top1000_passages,
     iter_top1000_queries,
@@ -157,12 +157,11 @@ def _found(folder: Path, name: str) -> Path:
 def files_fingerprint(paths: list[Path]) -> str:
     """Give the SHA-256 of the contents of files, one after the other.
 
-    :raises CollectionError: If one is missing.
+    :raises CollectionError: If one is missing, or no file.
     """
     checksum = hashlib.sha256()
     for path in paths:
-        if not path.is_file():
-            raise CollectionError(f"there is no file {path}")
+        check_file(path)
         with path.open("rb") as file:
             while block := file.read(_READ_AT_ONCE):
                 checksum.update(block)

@@ -26,8 +26,8 @@ _FIELDS: Final = ("query", "passages", "labels", "scores")
 class TrainingExample:
     """A query with one passage or several, and the relevance of each.
 
-    :param query: Must have text.
-    :param passages: One or more, each with text.
+    :param query: Must have text, in whole characters.
+    :param passages: One or more, each with such text.
     :param labels: The relevance of each passage, in [0, 1].
     :param scores: What a teacher said of each passage, as logits or cosines; `None` without a teacher.
     :raises SettingsError: If a value is not allowed, or the lengths differ.
@@ -39,13 +39,11 @@ class TrainingExample:
     scores: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.query, str) or not self.query.strip():
-            raise SettingsError(f"expected a query with text, got {self.query!r}")
+        _check_text("a query", self.query)
         if not self.passages:
             raise SettingsError("expected at least one passage, got none")
         for passage in self.passages:
-            if not isinstance(passage, str) or not passage.strip():
-                raise SettingsError(f"expected passages with text, got {passage!r}")
+            _check_text("passages", passage)
         _check_numbers("labels", self.labels, len(self.passages))
         if outside := [label for label in self.labels if not 0 <= label <= 1]:
             raise SettingsError(f"expected labels from 0 to 1, got {outside[0]!r}")
@@ -89,6 +87,15 @@ class TrainingExample:
                 raise SettingsError(f"expected a list in {name!r}, got {type(value).__name__}")
         found = {name: tuple(cast("list[Any]", value)) for name, value in lists.items()}
         return cls(row.get("query", ""), found["passages"], found["labels"], found.get("scores"))
+
+
+def half_character(text: str) -> int | None:
+    """Give the place of half a character, which JSON can name and no file in UTF-8 can hold: a lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
 
 
 def read_examples(paths: Path | Iterable[Path]) -> Iterator[TrainingExample]:
@@ -158,6 +165,13 @@ def _text(raw: BinaryIO, *, packed: bool) -> Iterator[TextIO]:
     target = gzip.GzipFile("", "wb", _PACKED_LEVEL, raw, mtime=0) if packed else raw
     with io.TextIOWrapper(target, encoding="utf-8", newline="\n") as file:
         yield file
+
+
+def _check_text(what: str, text: object) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise SettingsError(f"expected {what} with text, got {text!r}")
+    if (place := half_character(text)) is not None:
+        raise SettingsError(f"expected {what} in whole characters, got half of one at position {place}")
 
 
 def _check_numbers(name: str, values: Sequence[object], count: int) -> None:
