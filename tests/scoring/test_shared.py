@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from engines import TIMEOUT
+from engines import TIMEOUT, LengthEngine
 from fr_reranker_plugin import (
+    BatchingScorer,
     BatchSettings,
     ModelLoadError,
     ModelSettings,
@@ -20,6 +21,7 @@ from fr_reranker_plugin import (
     live_scorers,
     shared_scorer,
 )
+from fr_reranker_plugin.scoring.registry import Registry
 
 PAIRS = [("Où voter ?", "À la mairie."), ("Où voter ?", "Le train part.")]
 
@@ -171,6 +173,17 @@ def test_a_forked_child_is_told_what_to_do_instead_of_hanging(tiny_model):
     assert "'spawn' method" in answers.get()
     assert "'spawn' method" in answers.get()
     handle.close()
+
+
+def test_a_child_of_a_forked_child_is_told_too(tiny_model):
+    registry, settings = Registry(), ModelSettings(model=tiny_model)
+    held = BatchingScorer(LengthEngine())
+    registry.acquire(BatchingScorer, settings, BatchSettings(), lambda *_: held)
+    for _ in range(2):
+        registry.after_fork_in_child()
+        with pytest.raises(ScorerClosedError, match="'spawn' method"):
+            registry.acquire(BatchingScorer, settings, BatchSettings(), lambda *_: pytest.fail("was loaded"))
+    held.close()
 
 
 @pytest.mark.slow

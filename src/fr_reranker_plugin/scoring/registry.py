@@ -38,7 +38,7 @@ class Registry:
     def __init__(self) -> None:
         self._entries: dict[Key, _Entry] = {}
         self._lock = threading.RLock()  # the garbage collector may drop a handle while the lock is held
-        self._parent_had_models = False
+        self._ancestor_had_models = False
 
     def acquire(
         self, kind: type[Live], model: ModelSettings, batch: BatchSettings, load: Load[Live]
@@ -50,7 +50,7 @@ class Registry:
         """
         from fr_reranker_plugin.scoring.loading import resolve_settings
 
-        if self._parent_had_models:
+        if self._ancestor_had_models:
             raise ScorerClosedError(FORKED)
         resolved = resolve_settings(model)
         key: Key = (kind, resolved)
@@ -90,8 +90,8 @@ class Registry:
             return sum(key[0] is kind and entry.batcher is not None for key, entry in self._entries.items())
 
     def after_fork_in_child(self) -> None:
-        """Start anew; the batchers' threads live in the parent, and torch hangs in a child whose parent has used it."""
-        self._parent_had_models = bool(self._entries)
+        """Start anew; the batchers' threads live in the parent, and torch hangs in a child of whoever has used it."""
+        self._ancestor_had_models |= bool(self._entries)
         self._entries = {}
         self._lock = threading.RLock()
 
