@@ -17,7 +17,7 @@ from fr_reranker_plugin.retrieval.text_tokenizer import TextTokenizer
 from fr_reranker_plugin.retrieval.vectors import Vectors
 from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
 from fr_reranker_plugin.scoring.cross_encoder import SUPPORTED_FAMILIES
-from fr_reranker_plugin.scoring.forward.batch import arrival
+from fr_reranker_plugin.scoring.forward.transfer import on_host
 from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_settings
 from fr_reranker_plugin.scoring.scorer import EncodedPair
 from fr_reranker_plugin.scoring.settings import ModelSettings
@@ -54,7 +54,7 @@ class EncoderEngine:
     def __init__(
         self, forward: TextForward, tokenizer: TextTokenizer, identity: EncoderIdentity, device: torch.device
     ) -> None:
-        self._forward, self._tokenizer, self._device = forward, tokenizer, device
+        self._forward, self._tokenizer = forward, tokenizer
         self.identity = identity
         self.pads = forward.pads
         self.device = str(device)
@@ -102,15 +102,14 @@ class EncoderEngine:
 
         order = sorted(range(len(batch)), key=lambda place: len(batch[place].token_ids))
         with torch.inference_mode():
-            found = self._forward([batch[place] for place in order]).to("cpu", non_blocking=True)
-        arrived = arrival(self._device)
+            arrived = on_host(self._forward([batch[place] for place in order]))
 
         def collect() -> Vectors:
             import numpy as np
 
-            arrived()
-            vectors = np.empty(tuple(found.shape), dtype=np.float32)
-            vectors[order] = found.numpy()
+            found = arrived().numpy()
+            vectors = np.empty(found.shape, dtype=np.float32)
+            vectors[order] = found
             return vectors
 
         return collect

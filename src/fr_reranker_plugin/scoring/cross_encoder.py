@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from fr_reranker_plugin.errors import ModelLoadError
 from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
-from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch, arrival, rounded_up
+from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch, rounded_up
+from fr_reranker_plugin.scoring.forward.transfer import on_host
 from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_settings
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
 from fr_reranker_plugin.scoring.settings import ModelSettings
@@ -131,12 +132,10 @@ class CrossEncoder:
         with torch.inference_mode():
             pairs = rounded_up([batch[place] for place in order], self._device)
             packed = PackedBatch.of(pairs, self._numbering, self._device)
-            logits = self._forward(packed)[: len(batch)].to("cpu", non_blocking=True)
-        arrived = arrival(self._device)
+            arrived = on_host(self._forward(packed)[: len(batch)])
 
         def collect() -> list[float]:
-            arrived()
-            by_place = dict(zip(order, logits.tolist(), strict=True))
+            by_place = dict(zip(order, arrived().tolist(), strict=True))
             return [by_place[place] for place in range(len(batch))]
 
         return collect

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Self, cast
 
+from fr_reranker_plugin.scoring.forward.transfer import on_device
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -37,13 +39,6 @@ class Layout:
     def longest(self) -> int:
         """Rows of the longest sequence."""
         return max(self.lengths)
-
-
-def on_device(numbers: Sequence[object], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Give nested lists of numbers as a tensor on `device`; a GPU's copy goes on while the host goes on."""
-    import torch
-
-    return torch.tensor(numbers, dtype=dtype, pin_memory=device.type == "cuda").to(device, non_blocking=True)
 
 
 Attention = Callable[["Tensor", "Tensor", "Tensor", Layout, Layout], "Tensor"]

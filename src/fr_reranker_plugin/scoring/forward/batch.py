@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from fr_reranker_plugin.scoring.forward.attention import Layout, on_device
+from fr_reranker_plugin.scoring.forward.attention import Layout
+from fr_reranker_plugin.scoring.forward.transfer import on_device
 from fr_reranker_plugin.scoring.scorer import EncodedPair
 
 if TYPE_CHECKING:
@@ -107,14 +108,3 @@ def rounded_up(pairs: Sequence[EncodedPair], device: torch.device) -> list[Encod
     filling = more + -(tokens + more) % step
     lengths = [1] * (more - 1) + [filling - more + 1]
     return [*pairs, *(EncodedPair([0] * length, [0] * length, truncated=False) for length in lengths)]
-
-
-def arrival(device: torch.device) -> Callable[[], object]:
-    """Mark what a GPU has been given so far; the function that is returned waits until it is done."""
-    import torch
-
-    if device.type != "cuda":
-        return lambda: None
-    event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-    event.record(torch.cuda.current_stream(device))
-    return event.synchronize

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from fr_reranker_plugin.scoring.forward.attention import Layout, attend_variable_length, on_device
+from fr_reranker_plugin.scoring.forward.attention import Layout, attend_variable_length
 from fr_reranker_plugin.scoring.forward.batch import PackedBatch
+from fr_reranker_plugin.scoring.forward.transfer import on_device
 
 if TYPE_CHECKING:
     import torch
