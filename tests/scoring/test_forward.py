@@ -11,7 +11,13 @@ from transformers import AutoModelForSequenceClassification
 from checkpoints import FAMILIES, build_cross_encoder
 from fr_reranker_plugin import CrossEncoder, ModelLoadError, ModelSettings, SettingsError
 from fr_reranker_plugin.scoring.forward import bfloat16_product, int8
-from fr_reranker_plugin.scoring.forward.attention import Layout, attend_by_length, attend_padded
+from fr_reranker_plugin.scoring.forward.attention import (
+    Layout,
+    attend_by_length,
+    attend_padded,
+    attend_variable_length,
+    choose_attention,
+)
 from fr_reranker_plugin.scoring.forward.batch import Numbering
 from fr_reranker_plugin.scoring.forward.encoder_weights import Affine
 from fr_reranker_plugin.scoring.forward.linear import Float32Linear, Scratch, SplitLinear
@@ -117,6 +123,30 @@ def test_the_ways_to_attend_agree(lengths, first_only):
     by_length = attend_by_length(queries, keys, values, of_queries, of_keys)
     padded = attend_padded(queries, keys, values, of_queries, of_keys)
     torch.testing.assert_close(by_length, padded)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "head_width", "expected"),
+    [
+        ((7, 5), torch.float16, 64, "is older"),
+        ((8, 0), torch.float16, 26, "this model's is 26"),
+        ((9, 0), torch.bfloat16, 264, "this model's is 264"),
+        ((9, 0), torch.float16, 32, None),
+        ((8, 6), torch.bfloat16, 256, None),
+    ],
+)
+def test_packed_attention_is_chosen_only_where_its_kernel_runs(
+    monkeypatch, caplog, capability, dtype, head_width, expected
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    chosen = choose_attention(torch.device("cuda:0"), dtype, head_width)
+    assert chosen is (attend_padded if expected else attend_variable_length)
+    assert expected in caplog.text if expected else not caplog.text
+
+
+def test_float32_on_a_gpu_is_padded_without_a_warning(caplog):
+    assert choose_attention(torch.device("cuda:0"), torch.float32, 64) is attend_padded
+    assert not caplog.text
 
 
 def test_padding_that_a_text_spells_takes_no_position():

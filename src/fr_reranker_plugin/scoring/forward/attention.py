@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from fr_reranker_plugin.scoring.forward.transfer import on_device
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 logger = logging.getLogger(__name__)
+
+_OLDEST_CAPABILITY: Final = (8, 0)
+_STEP_OF_WIDTH: Final = 8
+_LARGEST_WIDTH: Final = 256
+"""What torch's flash kernel asks for: `torch.nn.attention.varlen` refuses the rest only when it is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +105,37 @@ def _padded(rows: Tensor, places: Tensor) -> Tensor:
     return rows[places.clamp(min=0)].transpose(1, 2)
 
 
-def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
-    """Give the fastest attention that runs on `device` in `dtype`; a slower choice than wished for is logged."""
+def choose_attention(device: torch.device, dtype: torch.dtype, head_width: int) -> Attention:
+    """Give the fastest attention that runs on `device` in `dtype`; a slower choice than wished for is logged.
+
+    :param head_width: Numbers in a query or key of one head.
+    """
     import torch
 
     if device.type != "cuda":
         return attend_by_length
-    if dtype in (torch.float16, torch.bfloat16):
-        try:
-            from torch.nn.attention.varlen import varlen_attn  # noqa: F401 -- is it there?
-        except ImportError:
-            logger.warning(
-                "torch %s has no attention over packed sequences (from 2.10 on); it is padded", torch.__version__
-            )
-        else:
-            return attend_variable_length
+    if dtype not in (torch.float16, torch.bfloat16):
+        return attend_padded
+    lack = _lack_of_kernel(device, head_width)
+    if lack is None:
+        return attend_variable_length
+    logger.warning("%s; the attention is padded, which is slower", lack)
     return attend_padded
+
+
+def _lack_of_kernel(device: torch.device, head_width: int) -> str | None:
+    """Say why `attend_variable_length` cannot run on a CUDA device; `None`: it can."""
+    import torch
+
+    try:
+        from torch.nn.attention.varlen import varlen_attn  # noqa: F401 -- is it there?
+    except ImportError:
+        return f"torch {torch.__version__} has no attention over packed sequences (from 2.10 on)"
+    if torch.cuda.get_device_capability(device) < _OLDEST_CAPABILITY:
+        return f"packed attention needs a GPU of the Ampere generation or later, and {device} is older"
+    if head_width % _STEP_OF_WIDTH or head_width > _LARGEST_WIDTH:
+        return (
+            f"packed attention needs heads whose width is a multiple of {_STEP_OF_WIDTH} and at most "
+            f"{_LARGEST_WIDTH}, and this model's is {head_width}"
+        )
+    return None

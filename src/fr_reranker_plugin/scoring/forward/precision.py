@@ -46,7 +46,8 @@ def build_forward(weights: EncoderWeights, dtype: str, device: torch.device, bat
     :param dtype: A resolved dtype of `ModelSettings`.
     :param batches: Lays out the French pairs on which the model is tried.
     """
-    attention = choose_attention(device, weights.embeddings.words.dtype)
+    words = weights.embeddings.words
+    attention = choose_attention(device, words.dtype, words.shape[1] // weights.heads)
     if dtype == "int8":
         products: Products = _int8_products(weights, attention, batches(calibration_pairs()))
         return assemble(weights, products, attention)
