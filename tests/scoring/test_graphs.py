@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +18,8 @@ from transformers import AutoModelForSequenceClassification
 
 from checkpoints import build_cross_encoder
 from fr_reranker_plugin import CrossEncoder, ModelSettings
-from fr_reranker_plugin.scoring.forward.attention import attend_padded
+from fr_reranker_plugin.scoring.forward import graphs
+from fr_reranker_plugin.scoring.forward.attention import attend_padded, attend_variable_length
 from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch
 from fr_reranker_plugin.scoring.forward.encoder import PackedForward
 from fr_reranker_plugin.scoring.forward.encoder_weights import read_weights
@@ -82,6 +88,25 @@ def test_what_fits_no_shape_is_computed_as_ever(model, lengths):
     assert memory.repeats == 0
 
 
+def test_two_models_are_never_recorded_at_once(model):
+    forward, numbering = model
+    both = threading.Barrier(2)
+    met = []
+
+    def record(run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        with suppress(threading.BrokenBarrierError):
+            met.append(both.wait(timeout=0.2))
+        return run
+
+    def load(_: int) -> None:
+        with torch.inference_mode():
+            GraphedForward(forward, SIZES, record, CPU, has_types=numbering.has_types)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(load, range(2)))
+    assert met == []
+
+
 @torch.inference_mode()
 def test_the_logits_that_are_given_stay_when_the_next_batch_comes(model):
     forward, numbering = model
@@ -113,6 +138,24 @@ def test_requests_of_twenty_passages_fit():
 def test_without_a_gpu_nothing_is_recorded(model):
     forward, _ = model
     assert with_graphs(forward, CPU, longest=512, has_types=False) is forward
+
+
+def test_a_recording_that_fails_gives_its_memory_back(monkeypatch):
+    held = []
+    was_free = []
+
+    def fail(*_: object, **__: object) -> None:
+        tensor = torch.zeros(8)
+        held.append(weakref.ref(tensor))
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(graphs, "GraphedForward", fail)
+    monkeypatch.setattr(graphs, "cuda_recorder", lambda: None)
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: was_free.append(held[0]() is None))
+    forward = SimpleNamespace(attention=attend_variable_length)
+    assert with_graphs(forward, torch.device("cuda:0"), longest=512, has_types=False) is forward
+    assert was_free == [True]
 
 
 @needs_cuda

@@ -9,10 +9,12 @@ row, and it looks at one sequence.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from fr_reranker_plugin.scoring.faults import release
 from fr_reranker_plugin.scoring.forward.attention import Layout, attend_variable_length
 from fr_reranker_plugin.scoring.forward.batch import PackedBatch
 from fr_reranker_plugin.scoring.forward.transfer import on_device
@@ -31,6 +33,8 @@ _TOKENS_OF_A_SEQUENCE: Final = 24
 _FEWEST_SEQUENCES: Final = 8
 _RUNS_BEFORE_RECORDING: Final = 2
 """What libraries set up at first use must not be recorded."""
+_recording: Final = threading.Lock()
+"""Held while a model is recorded: a second recording in the process would break both."""
 
 Recorder = Callable[[Callable[[], "Tensor"]], Callable[[], "Tensor"]]
 """Gives what repeats a computation on the same memory; it returns the same tensor every time."""
@@ -127,10 +131,12 @@ class GraphedForward:
     ) -> None:
         self._forward = forward
         self._recorded: list[tuple[FixedBatch, Callable[[], Tensor]]] = []
-        for shape in sorted(sizes, reverse=True):  # the largest first: the others then live in its memory
-            fixed = FixedBatch(shape, device, has_types=has_types)
-            fixed.fill(fixed.packed, shape.lengths([1]) or [])
-            self._recorded.insert(0, (fixed, record(lambda packed=fixed.packed: forward(packed))))  # type: ignore[misc]
+        with _recording:
+            for shape in sorted(sizes, reverse=True):  # the largest first: the others then live in its memory
+                fixed = FixedBatch(shape, device, has_types=has_types)
+                fixed.fill(fixed.packed, shape.lengths([1]) or [])
+                repeat = record(lambda packed=fixed.packed: forward(packed))  # type: ignore[misc]
+                self._recorded.insert(0, (fixed, repeat))
 
     def __call__(self, batch: PackedBatch) -> Tensor:
         """Give the logits, float32, shape (pairs,)."""
@@ -154,6 +160,7 @@ def with_graphs(
         with torch.cuda.device(device), torch.inference_mode():
             return GraphedForward(forward, shapes(longest), cuda_recorder(), device, has_types=has_types)
     except RuntimeError as error:
+        release(error)
         torch.cuda.empty_cache()
         logger.warning("no CUDA graphs for small batches, which are slower without: %s", error)
         return forward
