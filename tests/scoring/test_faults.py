@@ -1,11 +1,24 @@
+import sys
 import threading
 import weakref
 
 import pytest
+import torch
 
+from encoders import build_bi_encoder
 from engines import TIMEOUT, FailsOn, Fits, GatedEngine, LengthEngine, LosesItsDevice, Pipelined, wait_until
-from fr_reranker_plugin import BatchingScorer, BatchSettings, DeviceLostError, ScorerClosedError, ScoringError
-from fr_reranker_plugin.scoring.faults import TokenBudget, is_device_lost, is_out_of_memory
+from fr_reranker_plugin import (
+    BatchingScorer,
+    BatchSettings,
+    CrossEncoder,
+    DeviceLostError,
+    ModelSettings,
+    ScorerClosedError,
+    ScoringError,
+)
+from fr_reranker_plugin.retrieval.encoder_engine import EncoderEngine
+from fr_reranker_plugin.scoring.faults import TokenBudget, is_device_lost, is_out_of_memory, watching
+from fr_reranker_plugin.scoring.forward.batch import PackedBatch
 
 
 class OutOfMemoryError(RuntimeError):
@@ -34,6 +47,10 @@ def test_errors_of_memory_are_known(error):
         "CUDA error: device-side assert triggered",
         "CUDA error: unspecified launch failure",
         "CUDA error: uncorrectable ECC error encountered",
+        "CUDA error: Invalid access of peer GPU memory over nvlink or a hardware error",
+        "CUDA error: invalid program counter",
+        "CUDA error: operation not supported on global/shared address space",
+        "CUDA error: an exception occurred on the device",
     ],
 )
 def test_errors_of_a_lost_device_are_known(message):
@@ -184,6 +201,61 @@ def test_when_one_of_several_devices_is_lost_the_others_go_on(pool):
         assert all(answer == [n + 1.0] for n, answer in enumerate(answers) if not isinstance(answer, DeviceLostError))
         assert scorer.health().is_ready
         assert scorer.score([("q", "still")]) == [5.0]
+
+
+class OnCuda(FailsOn):
+    """Fails with an error that does not tell whether its device is lost, and asks the device."""
+
+    def launch(self, batch):
+        with watching(torch.device("cuda:0")):
+            return super().launch(batch)
+
+
+@pytest.fixture(params=[True, False], ids=["it answers", "it is lost"])
+def device_answers(request, monkeypatch):
+    def synchronize(_):
+        if not request.param:
+            raise RuntimeError("CUDA error: whatever comes after")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    return request.param
+
+
+def test_after_an_error_that_does_not_tell_the_device_is_asked(device_answers):
+    pairs = [(str(n), "poison" if n == 7 else "fine") for n in range(20)]
+    with BatchingScorer(OnCuda("poison"), BatchSettings(max_batch_size=20)) as scorer:
+        with pytest.raises(ScoringError if device_answers else DeviceLostError, match="cannot read 'poison'"):
+            scorer.score(pairs)
+        wait_until(lambda: scorer.health().engines_alive == device_answers)
+
+
+@pytest.mark.parametrize("kind", [CrossEncoder, EncoderEngine])
+def test_an_engine_on_cuda_asks_its_device_when_it_launches_and_when_it_waits(
+    monkeypatch, tiny_model, tmp_path, device_answers, kind
+):
+    folder = tiny_model if kind is CrossEncoder else build_bi_encoder(tmp_path / "model")
+    engine = kind.load(ModelSettings(model=str(folder), device="cpu"))
+    encoded = engine.encode([("Où voter ?", "À la mairie.")] if kind is CrossEncoder else ["Où voter ?"])
+
+    def fail(*_):
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`")
+
+    monkeypatch.setattr(sys.modules[kind.__module__], "on_host", lambda _: fail)
+    wait = engine.launch(encoded)
+    engine._device, engine._forward = torch.device("cuda:0"), fail
+    monkeypatch.setattr(PackedBatch, "of", lambda *_, **__: None)
+    for step in (wait, lambda: engine.launch(encoded)):
+        with pytest.raises(RuntimeError, match="EXECUTION_FAILED") as caught:
+            step()
+        assert isinstance(caught.value, DeviceLostError) is not device_answers
+
+
+@pytest.mark.usefixtures("device_answers")
+def test_a_device_is_not_asked_when_memory_runs_out_or_where_there_is_no_cuda():
+    for device, message in (("cuda:0", "CUDA out of memory"), ("mps", "MPS backend failed")):
+        with pytest.raises(RuntimeError, match=message) as caught, watching(torch.device(device)):
+            raise RuntimeError(message)
+        assert not isinstance(caught.value, DeviceLostError)
 
 
 def test_several_engines_share_one_queue(pool):

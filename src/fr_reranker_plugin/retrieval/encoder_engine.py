@@ -17,6 +17,7 @@ from fr_reranker_plugin.retrieval.text_tokenizer import TextTokenizer
 from fr_reranker_plugin.retrieval.vectors import Vectors
 from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
 from fr_reranker_plugin.scoring.cross_encoder import SUPPORTED_FAMILIES
+from fr_reranker_plugin.scoring.faults import watching
 from fr_reranker_plugin.scoring.forward.transfer import on_host
 from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_settings
 from fr_reranker_plugin.scoring.scorer import EncodedPair
@@ -54,7 +55,7 @@ class EncoderEngine:
     def __init__(
         self, forward: TextForward, tokenizer: TextTokenizer, identity: EncoderIdentity, device: torch.device
     ) -> None:
-        self._forward, self._tokenizer = forward, tokenizer
+        self._forward, self._tokenizer, self._device = forward, tokenizer, device
         self.identity = identity
         self.pads = forward.pads
         self.device = str(device)
@@ -101,13 +102,14 @@ class EncoderEngine:
         import torch
 
         order = sorted(range(len(batch)), key=lambda place: len(batch[place].token_ids))
-        with torch.inference_mode():
+        with watching(self._device), torch.inference_mode():
             arrived = on_host(self._forward([batch[place] for place in order]))
 
         def collect() -> Vectors:
             import numpy as np
 
-            found = arrived().numpy()
+            with watching(self._device):
+                found = arrived().numpy()
             vectors = np.empty(found.shape, dtype=np.float32)
             vectors[order] = found
             return vectors

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from fr_reranker_plugin.errors import ModelLoadError
 from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
+from fr_reranker_plugin.scoring.faults import watching
 from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch, rounded_up
 from fr_reranker_plugin.scoring.forward.transfer import on_host
 from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_settings
@@ -129,13 +130,14 @@ class CrossEncoder:
         import torch
 
         order = sorted(range(len(batch)), key=lambda place: len(batch[place].token_ids))
-        with torch.inference_mode():
+        with watching(self._device), torch.inference_mode():
             pairs = rounded_up([batch[place] for place in order], self._device)
             packed = PackedBatch.of(pairs, self._numbering, self._device)
             arrived = on_host(self._forward(packed)[: len(batch)])
 
         def collect() -> list[float]:
-            by_place = dict(zip(order, arrived().tolist(), strict=True))
+            with watching(self._device):
+                by_place = dict(zip(order, arrived().tolist(), strict=True))
             return [by_place[place] for place in range(len(batch))]
 
         return collect

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from fr_reranker_plugin.errors import DeviceLostError, ScoringError
+
+if TYPE_CHECKING:
+    import torch
 
 _OUT_OF_MEMORY_TYPES: Final = frozenset({"OutOfMemoryError", "MemoryError"})
 
@@ -26,6 +31,10 @@ _DEVICE_LOST: Final = (
     "illegal memory access",
     "illegal instruction was encountered",
     "illegal address",
+    "invalid program counter",
+    "operation not supported on global/shared address space",
+    "an exception occurred on the device",
+    "invalid access of peer gpu memory",
     "misaligned address",
     "device-side assert",
     "unspecified launch failure",
@@ -59,6 +68,40 @@ def is_device_lost(error: BaseException) -> bool:
         return True
     message = str(error).lower()
     return isinstance(error, RuntimeError) and "cuda" in message and any(part in message for part in _DEVICE_LOST)
+
+
+def device_lost(error: BaseException) -> DeviceLostError:
+    """Tell the callers of an engine that its device is lost; an error that says so already is given back."""
+    if isinstance(error, DeviceLostError):
+        return error
+    lost = DeviceLostError(f"the device is lost ({type(error).__name__}: {error}); only a new process can use it again")
+    lost.__cause__ = error
+    return lost
+
+
+@contextmanager
+def watching(device: torch.device) -> Iterator[None]:
+    """Tell a device that is lost from a batch that failed: after an error on CUDA, whatever it says, ask the device.
+
+    :raises DeviceLostError: If the device answers with an error too. It would fail every batch, and at once: the queue
+        would drain into it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if device.type == "cuda" and not is_out_of_memory(error) and not _answers(device):
+            raise device_lost(error) from error
+        raise
+
+
+def _answers(device: torch.device) -> bool:
+    import torch
+
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return False
+    return True
 
 
 def release(error: BaseException) -> None:

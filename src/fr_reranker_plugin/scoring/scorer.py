@@ -86,7 +86,8 @@ class Scorer(Protocol):
 class BatchEngine(Protocol):
     """A loaded model on one device: what a thread of a `Batcher` drives.
 
-    `encode` may be called from several threads at once; `launch`, and what it returns, from one thread only.
+    `encode` may be called from several threads at once; `launch`, and what it returns, from one thread only. An engine
+    that raises `DeviceLostError` is not used again.
     """
 
     @property

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from fr_reranker_plugin.errors import DeviceLostError, RerankerError, ScorerClosedError
-from fr_reranker_plugin.scoring.faults import TokenBudget, is_device_lost, is_out_of_memory, release
+from fr_reranker_plugin.scoring.faults import TokenBudget, device_lost, is_device_lost, is_out_of_memory, release
 from fr_reranker_plugin.scoring.metrics import Metrics, Rate
 from fr_reranker_plugin.scoring.request_queue import RequestQueue
 from fr_reranker_plugin.scoring.requests import Slot
@@ -145,9 +145,7 @@ class Worker:
         :raises DeviceLostError: If trying again is of no use.
         """
         if is_device_lost(error):
-            raise DeviceLostError(
-                f"the device is lost ({type(error).__name__}: {error}); only a new process can use it again"
-            ) from error
+            raise device_lost(error)
         out_of_memory = is_out_of_memory(error)
         if out_of_memory:
             self.budget.shrink(self._cost(batch), longest=max(slot.length for slot in batch))
