@@ -31,8 +31,9 @@ class _Flight(NamedTuple):
 class Worker:
     """Keep one engine busy with what waits; whatever goes wrong is an answer to the callers.
 
-    It never waits for a batch to fill. Up to `engine.depth` batches are under way: the next is launched before the
-    answers of the one before are waited for. A batch that fails is halved and tried again, down to the pair to blame.
+    It never waits for a batch to fill. Up to `engine.depth` batches are under way: after one is launched, the next is
+    too, if something waits at that moment; what comes later is launched once the oldest under way is answered. A batch
+    that fails is halved and tried again, down to the pair to blame.
 
     :param engine: The loaded model. Used from this thread only, apart from `encode`.
     :param queue: Where the batches come from.
