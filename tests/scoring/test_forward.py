@@ -3,6 +3,7 @@
 import json
 import logging
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -150,8 +151,10 @@ def test_float32_on_a_gpu_is_padded_without_a_warning(caplog):
 
 
 def test_padding_that_a_text_spells_takes_no_position():
-    assert list(Numbering(2, 1, has_types=False).positions([0, 5, 1, 7, 2])) == [2, 3, 1, 4, 5]
-    assert list(Numbering(0, None, has_types=True).positions([0, 5, 1])) == [0, 1, 2]
+    roberta, bert = Numbering(2, 1, has_types=False), Numbering(0, None, has_types=True)
+    tokens, lengths = np.array([0, 5, 1, 7, 2, 1, 5, 0]), [5, 2, 1]
+    assert roberta.positions(tokens, lengths).tolist() == [2, 3, 1, 4, 5, 1, 2, 2]
+    assert bert.positions(tokens, lengths).tolist() == [0, 1, 2, 3, 4, 0, 1, 0]
 
 
 @needs_tiles

@@ -28,9 +28,9 @@ def test_token_ids_and_types_equal_those_of_sentence_transformers(checkpoint_of,
     theirs = reference.preprocess([list(pair) for pair in pairs])
     for row, ours in enumerate(load(folder, max_length).encode(pairs)):
         length = int(theirs["attention_mask"][row].sum())
-        assert ours.token_ids == theirs["input_ids"][row, :length].tolist()
+        assert list(ours.token_ids) == theirs["input_ids"][row, :length].tolist()
         if "token_type_ids" in theirs:
-            assert ours.type_ids == theirs["token_type_ids"][row, :length].tolist()
+            assert list(ours.type_ids) == theirs["token_type_ids"][row, :length].tolist()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -39,6 +39,13 @@ def test_no_pair_is_longer_than_the_model_can_read(checkpoint_of, family):
     encoded = tokenizer.encode([("question " * 2000, "passage " * 2000)])
     assert tokenizer.max_length == 512
     assert len(encoded[0].token_ids) == 512
+
+
+def test_a_pair_takes_four_bytes_for_each_number(tiny_model):
+    (pair,) = load(tiny_model).encode([("Où voter ?", "À la mairie. " * 200)])
+    for numbers in (pair.token_ids, pair.type_ids):
+        assert len(memoryview(numbers)) == 512
+        assert memoryview(numbers).nbytes == 4 * 512
 
 
 def test_the_passage_is_cut_and_the_question_stays_whole_when_the_question_is_short(tiny_model):
@@ -63,7 +70,7 @@ def test_the_end_of_a_text_is_kept_where_the_tokenizer_says_so(tiny_model):
     reference = AutoTokenizer.from_pretrained(tiny_model, truncation_side="left")
     pair = ("Où voter ?", "un mot " * 100 + "la fin")
     (ours,) = PairTokenizer(reference, max_length=32).encode([pair])
-    assert ours.token_ids == reference(*pair, truncation="longest_first", max_length=32)["input_ids"]
+    assert list(ours.token_ids) == reference(*pair, truncation="longest_first", max_length=32)["input_ids"]
 
 
 def test_a_text_that_stands_in_many_pairs_is_encoded_once(tiny_model):

@@ -158,7 +158,8 @@ def _opened(settings: ModelSettings) -> tuple[Path, PairTokenizer]:
 
 def _equal_tokens(folder: Path, tokenizer: PairTokenizer, pairs: Sequence[Pair]) -> int:
     """Count the pairs that our tokenizer reads as that of transformers does."""
-    ours = [(one.token_ids, one.type_ids if tokenizer.uses_type_ids else []) for one in tokenizer.encode(pairs)]
+    encoded = tokenizer.encode(pairs)
+    ours = [(list(one.token_ids), list(one.type_ids) if tokenizer.uses_type_ids else []) for one in encoded]
     theirs = transformers_tokens(folder, pairs, tokenizer.max_length)
     return sum(one == other for one, other in zip(ours, theirs, strict=True))
 

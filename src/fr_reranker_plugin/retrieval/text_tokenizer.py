@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -54,6 +55,10 @@ class TextTokenizer:
         Half characters (lone surrogates, from broken files) become question marks; UTF-8 has no place for them.
         """
         return [
-            EncodedPair(ids := encoding.ids, [0] * len(ids), len(ids) == self.max_length and bool(encoding.overflowing))
+            EncodedPair(
+                ids := array("i", encoding.ids),
+                array("i", [0]) * len(ids),
+                len(ids) == self.max_length and bool(encoding.overflowing),
+            )
             for encoding in self._tokenizer.encode_batch_fast([encodable(text) for text in texts])
         ]

@@ -19,12 +19,12 @@ Answer = TypeVar("Answer")
 class EncodedPair(NamedTuple):
     """One pair, or for a bi-encoder one text, as the model reads it.
 
-    `token_ids` and `type_ids` have one entry per token, special tokens included; `truncated` tells whether text was
-    cut to fit the model.
+    `token_ids` and `type_ids` have one entry per token, special tokens included; a tokenizer gives arrays, which take
+    less memory than lists and are laid out faster. `truncated` tells whether text was cut to fit the model.
     """
 
-    token_ids: list[int]
-    type_ids: list[int]
+    token_ids: Sequence[int]
+    type_ids: Sequence[int]
     truncated: bool
 
 

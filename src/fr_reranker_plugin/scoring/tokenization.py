@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, cast
@@ -37,8 +38,11 @@ class _Template(NamedTuple):
 
     def fill(self, query: Sequence[int], passage: Sequence[int], *, truncated: bool) -> EncodedPair:
         parts = (self.start, query, self.middle, passage, self.end)
-        type_ids = [kind for kind, part in zip(self.types, parts, strict=True) for _ in part]
-        return EncodedPair([token for part in parts for token in part], type_ids, truncated)
+        token_ids, type_ids = array("i"), array("i")
+        for kind, part in zip(self.types, parts, strict=True):
+            token_ids.extend(part)
+            type_ids.extend(array("i", [kind]) * len(part))
+        return EncodedPair(token_ids, type_ids, truncated)
 
 
 class PairTokenizer:
@@ -169,7 +173,8 @@ def _read_template(tokenizer: Tokenizer) -> _Template:
     for pair in (("un", "deux"), ("", ""), ("une question ?", ""), ("", "L'été\nà Nîmes"), ("a b c", "d'e f. g")):
         whole = tokenizer.encode(*pair)
         parts = [tokenizer.encode(text, add_special_tokens=False).ids for text in pair]
-        if template.fill(*parts, truncated=False)[:2] != (whole.ids, whole.type_ids):
+        found = template.fill(*parts, truncated=False)
+        if (list(found.token_ids), list(found.type_ids)) != (whole.ids, whole.type_ids):
             raise ModelLoadError(
                 f"this tokenizer joins the pair {pair} in a way we do not know; please report the model"
             )

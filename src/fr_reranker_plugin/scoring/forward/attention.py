@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, Self, cast
 
 from fr_reranker_plugin.scoring.forward.transfer import on_device
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
 
@@ -36,14 +37,19 @@ class Layout:
     @classmethod
     def of(cls, lengths: Sequence[int], device: torch.device) -> Self:
         """Lay out sequences of these lengths."""
-        import torch
-
-        return cls(list(lengths), on_device([0, *accumulate(lengths)], torch.int32, device))
+        return cls(list(lengths), on_device(bounds_of(lengths), device))
 
     @property
     def longest(self) -> int:
         """Rows of the longest sequence."""
         return max(self.lengths)
+
+
+def bounds_of(lengths: Sequence[int]) -> np.ndarray:
+    """Give where sequences of these lengths begin, and the last one ends: int32, one more than there are sequences."""
+    import numpy as np
+
+    return np.cumsum([0, *lengths], dtype=np.int32)
 
 
 Attention = Callable[["Tensor", "Tensor", "Tensor", Layout, Layout], "Tensor"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from fr_reranker_plugin.scoring.forward.attention import Layout
@@ -12,6 +11,7 @@ from fr_reranker_plugin.scoring.forward.transfer import on_device
 from fr_reranker_plugin.scoring.scorer import EncodedPair
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
 
@@ -55,16 +55,15 @@ class PackedBatch:
 
         :param read: Which tokens of each the head reads: the first one, or all of them.
         """
-        import torch
+        import numpy as np
 
-        numbers = [
-            list(chain.from_iterable(pair.token_ids for pair in pairs)),
-            list(chain.from_iterable(numbering.positions(pair.token_ids) for pair in pairs)),
-        ]
+        lengths = [len(pair.token_ids) for pair in pairs]
+        tokens = np.concatenate([pair.token_ids for pair in pairs], dtype=np.int64)
+        numbers = [tokens, numbering.positions(tokens, lengths)]
         if numbering.has_types:
-            numbers.append(list(chain.from_iterable(pair.type_ids for pair in pairs)))
-        token_ids, positions, *type_ids = on_device(numbers, torch.int64, device)
-        layout = Layout.of([len(pair.token_ids) for pair in pairs], device)
+            numbers.append(np.concatenate([pair.type_ids for pair in pairs], dtype=np.int64))
+        token_ids, positions, *type_ids = on_device(np.stack(numbers), device)
+        layout = Layout.of(lengths, device)
         types = type_ids[0] if type_ids else None
         if read == "all":
             return cls(token_ids, positions, types, None, layout, layout)
@@ -85,13 +84,18 @@ class Numbering:
     skipped: int | None
     has_types: bool
 
-    def positions(self, token_ids: Sequence[int]) -> Sequence[int]:
-        """Give the position of each token of one pair."""
-        if self.skipped is None or self.skipped not in token_ids:
-            return range(self.first, self.first + len(token_ids))
-        kept = [token != self.skipped for token in token_ids]
-        counted = accumulate(kept)
-        return [self.first - 1 + (count if keep else 0) for keep, count in zip(kept, counted, strict=True)]
+    def positions(self, token_ids: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+        """Give the position of each token, counted anew in every pair.
+
+        :param token_ids: Shape (tokens,), int64: the pairs one after another.
+        :param lengths: Tokens of each pair, at least one.
+        """
+        import numpy as np
+
+        kept = np.ones_like(token_ids) if self.skipped is None else (token_ids != self.skipped).astype(np.int64)
+        counted = kept.cumsum()
+        before = (counted - kept)[np.cumsum([0, *lengths[:-1]])]
+        return self.first - 1 + kept * (counted - np.repeat(before, lengths))
 
 
 def rounded_up(pairs: Sequence[EncodedPair], device: torch.device) -> list[EncodedPair]:

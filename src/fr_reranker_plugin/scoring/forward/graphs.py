@@ -11,11 +11,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fr_reranker_plugin.scoring.faults import release
-from fr_reranker_plugin.scoring.forward.attention import Layout, attend_variable_length
+from fr_reranker_plugin.scoring.forward.attention import Layout, attend_variable_length, bounds_of
 from fr_reranker_plugin.scoring.forward.batch import PackedBatch
 from fr_reranker_plugin.scoring.forward.transfer import on_device
 
@@ -107,7 +106,7 @@ class FixedBatch:
         if self.packed.type_ids is not None and batch.type_ids is not None:
             self.packed.type_ids[:used].copy_(batch.type_ids)
         bounds = self.packed.layout.bounds
-        bounds.copy_(on_device([0, *accumulate(lengths)], torch.int32, bounds.device))
+        bounds.copy_(on_device(bounds_of(lengths), bounds.device))
         if self.packed.read is not None:
             torch.clamp(bounds[:-1].long(), max=self.shape.tokens - 1, out=self.packed.read)
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
 
 
-def on_device(numbers: Sequence[object], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Give nested lists of numbers as a tensor on `device`; where that is a CUDA device, the host does not wait."""
+def on_device(numbers: np.ndarray, device: torch.device) -> Tensor:
+    """Give `numbers` as a tensor on `device`; where that is a CUDA device, the host does not wait."""
     import torch
 
+    tensor = torch.from_numpy(numbers)
     if not _has_streams(device):
-        return torch.tensor(numbers, dtype=dtype).to(device)
-    return torch.tensor(numbers, dtype=dtype, pin_memory=True).to(device, non_blocking=True)
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def on_host(found: Tensor) -> Callable[[], Tensor]:
