@@ -10,7 +10,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from checkpoints import FAMILIES, build_cross_encoder
+from encoders import build_bi_encoder
 from fr_reranker_plugin import CrossEncoder, ModelLoadError, ModelSettings, SettingsError
+from fr_reranker_plugin.retrieval.encoder_engine import EncoderEngine
 from fr_reranker_plugin.scoring.forward import bfloat16_product, int8
 from fr_reranker_plugin.scoring.forward.attention import (
     Layout,
@@ -124,6 +126,32 @@ def test_the_ways_to_attend_agree(lengths, first_only):
     by_length = attend_by_length(queries, keys, values, of_queries, of_keys)
     padded = attend_padded(queries, keys, values, of_queries, of_keys)
     torch.testing.assert_close(by_length, padded)
+
+
+def test_a_broken_sequence_does_not_reach_into_the_padding_of_others():
+    lengths = [2, 5, 3]
+    layout = Layout.of(lengths, CPU)
+    rows = torch.randn(sum(lengths), 2, 8)
+    rows[:2] = torch.nan
+    context = attend_padded(rows, rows, rows, layout, layout)
+    assert context[:2].isnan().all()
+    assert context[2:].isfinite().all()
+
+
+def test_padded_attention_never_stops_the_host_to_read_from_its_device():
+    nothing_to_read = torch.device("meta")
+    layout, rows = Layout.of([2, 5, 3], nothing_to_read), torch.empty(10, 2, 8, device=nothing_to_read)
+    assert attend_padded(rows, rows, rows, layout, layout).shape == rows.shape
+    assert layout.padding is layout.padding
+
+
+@pytest.mark.parametrize("kind", [CrossEncoder, EncoderEngine])
+@pytest.mark.parametrize("attention", [attend_by_length, attend_padded])
+def test_an_engine_pads_where_its_attention_does(monkeypatch, tiny_model, tmp_path, kind, attention):
+    monkeypatch.setattr("fr_reranker_plugin.scoring.forward.precision.choose_attention", lambda *_: attention)
+    folder = tiny_model if kind is CrossEncoder else build_bi_encoder(tmp_path / "model")
+    engine = kind.load(ModelSettings(model=str(folder), device="cpu"))
+    assert engine.pads is (attention is attend_padded)
 
 
 @pytest.mark.parametrize(

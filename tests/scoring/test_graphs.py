@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -14,12 +15,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForSequenceClassification
 
 from checkpoints import build_cross_encoder
 from fr_reranker_plugin import CrossEncoder, ModelSettings
 from fr_reranker_plugin.scoring.forward import graphs
-from fr_reranker_plugin.scoring.forward.attention import attend_padded, attend_variable_length
+from fr_reranker_plugin.scoring.forward.attention import Layout, attend_variable_length
 from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch
 from fr_reranker_plugin.scoring.forward.encoder import PackedForward
 from fr_reranker_plugin.scoring.forward.encoder_weights import read_weights
@@ -38,7 +40,17 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     weights = read_weights(AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32))
     tables = weights.embeddings
     numbering = Numbering(tables.first_position, tables.skipped, has_types=request.param == "bert")
-    return assemble(weights, float_products("cpu", "float32"), attend_padded), numbering
+    return assemble(weights, float_products("cpu", "float32"), attend_by_bounds), numbering
+
+
+def attend_by_bounds(queries: Tensor, keys: Tensor, values: Tensor, of_queries: Layout, of_keys: Layout) -> Tensor:
+    """Attend sequence by sequence: like the packed kernel, it reads where they lie from the bounds alone."""
+    context = torch.zeros_like(queries)
+    ends = zip(of_queries.bounds.tolist(), of_keys.bounds.tolist(), strict=True)
+    for (asked, read), (asked_to, read_to) in pairwise(ends):
+        q, k, v = (rows.transpose(0, 1) for rows in (queries[asked:asked_to], keys[read:read_to], values[read:read_to]))
+        context[asked:asked_to] = scaled_dot_product_attention(q, k, v).transpose(0, 1)
+    return context
 
 
 class Memory:

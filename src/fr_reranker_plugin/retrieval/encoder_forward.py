@@ -41,10 +41,9 @@ class PackedTexts:
     :param pooling: Which tokens are read.
     """
 
-    pads: Final = False
-
     def __init__(self, forward: PackedForward, numbering: Numbering, pooling: Pooling, device: torch.device) -> None:
         self._forward, self._numbering, self._pooling, self._device = forward, numbering, pooling, device
+        self.pads = forward.pads
 
     @classmethod
     def of_model(

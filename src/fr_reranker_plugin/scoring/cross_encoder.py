@@ -22,9 +22,10 @@ from fr_reranker_plugin.scoring.windows import Span, cut_passages
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel
 
+    from fr_reranker_plugin.scoring.forward.encoder import PackedForward
+    from fr_reranker_plugin.scoring.forward.graphs import GraphedForward
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +51,16 @@ class CrossEncoder:
     :param device: Where the model is.
     """
 
-    pads: Final = False
-
     def __init__(
         self,
-        forward: Callable[[PackedBatch], Tensor],
+        forward: PackedForward | GraphedForward,
         tokenizer: PairTokenizer,
         numbering: Numbering,
         device: torch.device,
     ) -> None:
         self._forward, self._tokenizer, self._numbering = forward, tokenizer, numbering
         self._device = device
+        self.pads = forward.pads
         self.depth = 2 if device.type == "cuda" else 1
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, Self, cast
 
@@ -23,7 +24,7 @@ _LARGEST_WIDTH: Final = 256
 """What torch's flash kernel asks for: `torch.nn.attention.varlen` refuses the rest only when it is called."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """Where the sequences of a packed batch lie: one after another, without padding.
 
@@ -43,6 +44,34 @@ class Layout:
     def longest(self) -> int:
         """Rows of the longest sequence."""
         return max(self.lengths)
+
+    @cached_property
+    def padding(self) -> Padding:
+        """How the sequences are padded to the longest; the layers of a pass share it."""
+        return Padding.of(self.lengths, self.bounds.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """Where packed rows stand once every sequence is as long as the longest; every tensor is on the device.
+
+    :param rows: Shape (sequences, longest), int64: the row in each place; past its end, a sequence repeats its last.
+    :param filled: Shape (sequences, longest), bool: false past the end.
+    :param places: Shape (rows,), int64: the place of each row, counted through all sequences.
+    """
+
+    rows: Tensor
+    filled: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device) -> Self:
+        """Pad sequences of these lengths, each at least 1. Nothing is read from the device, which would stop it."""
+        import numpy as np
+
+        filled = np.arange(max(lengths)) < np.array(lengths)[:, None]
+        rows = filled.cumsum().reshape(filled.shape) - 1
+        return cls(*(on_device(numbers, device) for numbers in (rows, filled, np.flatnonzero(filled))))
 
 
 def bounds_of(lengths: Sequence[int]) -> np.ndarray:
@@ -78,13 +107,13 @@ def attend_by_length(queries: Tensor, keys: Tensor, values: Tensor, of_queries: 
 
 def attend_padded(queries: Tensor, keys: Tensor, values: Tensor, of_queries: Layout, of_keys: Layout) -> Tensor:
     """Attend in one call over padded queries, keys and values; only the attention is padded. Runs anywhere."""
-    import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    asked, read = _places(of_queries), _places(of_keys)
-    q, k, v = _padded(queries, asked), _padded(keys, read), _padded(values, read)
-    found = scaled_dot_product_attention(q, k, v, attn_mask=(read >= 0)[:, None, None])
-    return torch.masked_select(found.transpose(1, 2), (asked >= 0)[:, :, None, None]).view(queries.shape)
+    asked, read = of_queries.padding, of_keys.padding
+    q = queries[asked.rows].transpose(1, 2)
+    k, v = (rows[read.rows].transpose(1, 2) for rows in (keys, values))
+    found = scaled_dot_product_attention(q, k, v, attn_mask=read.filled[:, None, None])
+    return found.transpose(1, 2).flatten(0, 1)[asked.places]
 
 
 def attend_variable_length(
@@ -95,20 +124,6 @@ def attend_variable_length(
 
     found = varlen_attn(queries, keys, values, of_queries.bounds, of_keys.bounds, of_queries.longest, of_keys.longest)
     return cast("Tensor", found)
-
-
-def _places(layout: Layout) -> Tensor:
-    """Give the row of each place of the padded batch, shape (sequences, longest); -1 where there is none."""
-    import torch
-
-    bounds = layout.bounds.long()
-    step = torch.arange(layout.longest, device=bounds.device)
-    places = bounds[:-1, None] + step
-    return places.masked_fill(places >= bounds[1:, None], -1)
-
-
-def _padded(rows: Tensor, places: Tensor) -> Tensor:
-    return rows[places.clamp(min=0)].transpose(1, 2)
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype, head_width: int) -> Attention:

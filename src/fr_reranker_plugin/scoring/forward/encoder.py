@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fr_reranker_plugin.scoring.forward.attention import Attention
+from fr_reranker_plugin.scoring.forward.attention import Attention, attend_padded
 from fr_reranker_plugin.scoring.forward.linear import Linear
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ class PackedForward:
     ) -> None:
         self._embeddings, self._layers, self._last = embeddings, layers, last
         self._head, self.attention = head, attention
+
+    @property
+    def pads(self) -> bool:
+        """Whether a batch costs its longest pair times its pairs, as its attention is padded."""
+        return self.attention is attend_padded
 
     def __call__(self, batch: PackedBatch) -> Tensor:
         """Give what the head makes of each pair: of a cross-encoder the logits, float32, shape (pairs,)."""

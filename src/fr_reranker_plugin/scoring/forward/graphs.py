@@ -119,6 +119,8 @@ class GraphedForward:
     :param record: How to record.
     """
 
+    pads: Final = False
+
     def __init__(
         self,
         forward: PackedForward,
