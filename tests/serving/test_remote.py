@@ -92,12 +92,34 @@ def test_a_full_queue_is_waited_for(gated_server, remote):
         assert server.engine.started.wait(TIMEOUT)
         second = pool.submit(scorer.score, [("q", "bb")])
         wait_until(lambda: server.door.scorer.snapshot().waiting_pairs == 1)
-        with pytest.raises(OverloadedError, match="answered 429 after one try"):
+        with pytest.raises(OverloadedError, match="answered 429 after one try: 1 .* waiting; try again in [0-9.]+ s$"):
             remote(server.url, max_retries=0).score([("q", "cccc")])
         third = pool.submit(remote(server.url, max_retries=100).score, [("q", "ccc")])
         wait_until(lambda: server.door.scorer.snapshot().refused >= 2)
         server.engine.gate.set()
         assert [one.result(TIMEOUT) for one in (first, second, third)] == [[1.0], [2.0], [3.0]]
+
+
+def test_a_call_takes_a_quarter_of_the_queue_at_most(gated_server, remote):
+    server = gated_server()
+    scorer = remote(server.url)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(scorer.score, [("q", "a" * number) for number in range(1, 1501)])
+        assert server.engine.started.wait(TIMEOUT)
+        batch = len(server.engine.batches[0])
+        wait_until(lambda: server.door.scorer.snapshot().waiting_pairs + batch == 8 * 128)
+        server.engine.gate.set()
+        assert call.result(TIMEOUT) == list(range(1, 1501))
+
+
+def test_a_call_that_fills_the_queue_by_itself_is_answered_all_the_same(gated_server, remote):
+    server = gated_server(batch=BatchSettings(max_waiting_pairs=300))
+    scorer = remote(server.url, max_retries=0)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(scorer.score, [("q", "a" * number) for number in range(1, 1501)])
+        wait_until(lambda: server.door.scorer.snapshot().refused >= 5)
+        server.engine.gate.set()
+        assert call.result(TIMEOUT) == list(range(1, 1501))
 
 
 def test_a_deadline_reaches_the_server_which_drops_what_waits(gated_server, remote):

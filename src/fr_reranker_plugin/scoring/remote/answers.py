@@ -13,6 +13,7 @@ from typing import Any, Final
 from fr_reranker_plugin.errors import RemoteError
 
 _SHOWN: Final = 300
+_BUSY: Final = 429
 _TOO_LARGE: Final = 413
 """text-embeddings-inference says that of too many texts, too; `fr-reranker serve` has a code of its own for them."""
 
@@ -36,6 +37,11 @@ class Answer:
     def is_success(self) -> bool:
         """Whether the server did what it was asked."""
         return 200 <= self.status < 300  # noqa: PLR2004 -- what HTTP calls successful
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the server has more to do than it takes."""
+        return self.status == _BUSY
 
     @property
     def is_too_large(self) -> bool:

@@ -9,10 +9,12 @@ from typing import Final, NamedTuple
 
 from fr_reranker_plugin.errors import DeadlineExceededError
 from fr_reranker_plugin.scoring.ranking import check_finite
+from fr_reranker_plugin.scoring.remote.answers import Answer
 from fr_reranker_plugin.scoring.remote.dialects import DIALECTS, Dialect, ServerInfo, server_info
 from fr_reranker_plugin.scoring.remote.requests import Part, encoded, gathered, parts
 from fr_reranker_plugin.scoring.remote.settings import RemoteSettings
 from fr_reranker_plugin.scoring.remote.transport import Terms, Transport
+from fr_reranker_plugin.scoring.remote.turns import Turns
 from fr_reranker_plugin.scoring.scorer import Logits, Pair
 from fr_reranker_plugin.scoring.settings import Priority
 
@@ -74,11 +76,11 @@ class RemoteConnection:
         await self._transport.aclose()
 
     async def _scored(self, pairs: Sequence[Pair], terms: Terms) -> Logits:
-        service, slots = await self._known_service(terms), asyncio.Semaphore(_PARTS_AT_ONCE)
+        service, turns = await self._known_service(terms), Turns(_PARTS_AT_ONCE)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._ask(part, service.dialect, terms, slots))
+                    group.create_task(self._ask(part, service.dialect, terms, turns))
                     for part in parts(pairs, service.dialect, service.most_texts)
                 ]
         except BaseExceptionGroup as failures:
@@ -88,15 +90,16 @@ class RemoteConnection:
             check_finite(pair, logit)
         return logits
 
-    async def _ask(
-        self, part: Part, dialect: Dialect, terms: Terms, slots: asyncio.Semaphore
-    ) -> list[tuple[Part, Logits]]:
+    async def _ask(self, part: Part, dialect: Dialect, terms: Terms, turns: Turns) -> list[tuple[Part, Logits]]:
         """Ask for one part; a server that finds it too large is asked for its halves."""
-        async with slots:
+
+        async def send() -> Answer:
             content = encoded(dialect.body(part.pairs, self._settings.model))
-            answer = await self._transport.send("POST", dialect.path, terms, content)
+            return await self._transport.send("POST", dialect.path, terms, content, gives_way=turns.are_several)
+
+        answer = await turns.answer(send)
         if answer.is_too_large and len(part.pairs) > 1:
-            return [one for half in part.halves() for one in await self._ask(half, dialect, terms, slots)]
+            return [one for half in part.halves() for one in await self._ask(half, dialect, terms, turns)]
         if answer.status == _TOO_LATE:
             raise DeadlineExceededError(f"{answer.url} gave no answer in time: {answer.reason()}")
         if not answer.is_success:
@@ -120,7 +123,7 @@ class RemoteConnection:
         dialect = DIALECTS[name]
         logger.debug("%s is asked in the dialect %r", self._settings.base_url, name)
         most = None if info is None else info.most_texts
-        return Service(dialect, dialect.most_texts if most is None else most)
+        return Service(dialect, min(dialect.most_texts if most is None else most, dialect.largest_part))
 
     async def _info(self, terms: Terms) -> ServerInfo | None:
         """Ask the server what it is; `None` if it has no `/info`, or one of another kind."""

@@ -18,12 +18,14 @@ class Dialect(ABC):
 
     :ivar name: Its name among `RemoteDialect`.
     :ivar most_texts: Texts of one request where the server does not say how many it takes.
+    :ivar largest_part: Most texts of one request, however many the server takes.
     :ivar has_info: Whether such a server tells its limits under `/info`.
     :ivar mixes_queries: Whether one request may hold pairs of several queries.
     """
 
     name: ClassVar[RemoteDialect]
     most_texts: ClassVar[int] = 1000
+    largest_part: ClassVar[int] = 1000
     has_info: ClassVar[bool] = False
     mixes_queries: ClassVar[bool] = False
 
@@ -52,6 +54,7 @@ class Native(Dialect):
     """`POST /score` of `fr-reranker serve`: logits, and which texts were cut."""
 
     name = "native"
+    largest_part = 128  # eight of them fill the batches of a device, and its queue by a quarter
     has_info = True
     mixes_queries = True
 

@@ -11,8 +11,7 @@ from fr_reranker_plugin.scoring.remote.answers import Answer
 
 logger = logging.getLogger(__name__)
 
-BUSY: Final = 429
-_RETRIED: Final = frozenset({BUSY, 502, 503})
+_RETRIED: Final = frozenset({429, 502, 503})
 """Busy; nobody behind the gateway; not ready. Scoring changes nothing, so that asking twice does no harm."""
 
 _OF_A_PROXY: Final = frozenset({500, 504})
@@ -79,10 +78,9 @@ class Retries:
 
     def _gave_up(self, answer: Answer, retry_after: float) -> RerankerError:
         message = f"{self._url} answered {answer.status} after {self._times()}: {answer.reason()}"
-        if answer.status == BUSY:
-            return OverloadedError(
-                f"{message}; try again in {retry_after:.1f} s", waiting=None, retry_after=retry_after
-            )
+        if answer.is_busy:
+            when = "" if "retry_after" in answer.problem() else f"; try again in {retry_after:.1f} s"  # ours says it
+            return OverloadedError(message + when, waiting=None, retry_after=retry_after)
         return RemoteError(f"{message}; is the server still loading, or stopping?", status=answer.status)
 
     def _times(self) -> str:

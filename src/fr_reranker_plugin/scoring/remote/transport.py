@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -58,11 +59,20 @@ class Transport:
         """Close all connections."""
         await self._client.aclose()
 
-    async def send(self, method: str, path: str, terms: Terms, content: bytes | None = None) -> Answer:
+    async def send(
+        self,
+        method: str,
+        path: str,
+        terms: Terms,
+        content: bytes | None = None,
+        *,
+        gives_way: Callable[[], bool] = lambda: False,
+    ) -> Answer:
         """Send a request, again where the server is busy, not ready or not there, and give the answer that stands.
 
         :param path: Below the address of the server.
         :param content: JSON.
+        :param gives_way: Whether the answer of a busy server is given back rather than asked for again.
         :raises RemoteError: If there is no answer, or the server is not ready.
         :raises OverloadedError: If it is busy.
         :raises SettingsError: If the address is none after all.
@@ -82,6 +92,8 @@ class Transport:
                 raise RemoteError(f"the answer of {url} cannot be read: {error}") from error
             else:
                 answer = self._answer(url, response)
+                if answer.is_busy and gives_way():
+                    return answer
                 again = retries.wait_after(answer, terms.seconds_left())
                 if again is None:
                     return answer
