@@ -149,6 +149,27 @@ def test_a_body_that_is_too_large_is_refused_while_it_comes(narrow_server):
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
 
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "in chunks"])
+async def test_a_client_that_sends_and_reads_at_once_sees_why_its_body_is_refused(announced, tiny_server):
+    async def chunks():
+        for _ in range(12):
+            yield b"x" * (1 << 20)
+
+    content = b"x" * (12 << 20) if announced else chunks()
+    async with httpx.AsyncClient(timeout=TIMEOUT) as client:
+        answer = await client.post(tiny_server.url + "/rerank", content=content)
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+        assert "connection" not in answer.headers, "all of it was read"
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "in chunks"])
+def test_no_more_is_read_of_a_body_that_is_far_too_large(announced, narrow_server):
+    content = b"x" * 20_000 if announced else (b"x" * 400 for _ in range(50))
+    answer = httpx.post(narrow_server.url + "/rerank", content=content, timeout=TIMEOUT)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    assert answer.headers["connection"] == "close"
+
+
 def test_a_body_at_the_limit_is_read(narrow_server):
     body = json.dumps({"query": "q", "texts": ["t"]}).encode()
     answer = httpx.post(narrow_server.url + "/rerank", content=body + b" " * (1000 - len(body)), timeout=TIMEOUT)

@@ -76,6 +76,12 @@ def test_a_deadline_may_be_never(server, local, remote):
     assert logits == pytest.approx(local[:1], abs=1e-4)
 
 
+def test_one_text_that_is_too_large_for_the_server_is_sent_once_and_said_so(tiny_server, remote):
+    with pytest.raises(RemoteError, match="413: the body has more than 4194304 bytes; .*shorten it") as caught:
+        remote(tiny_server.url, max_retries=0).score([("q", "y" * (5 << 20))], timeout=TIMEOUT)
+    assert caught.value.status == 413
+
+
 @pytest.mark.parametrize("key", [None, "fausse"])
 def test_a_missing_and_a_wrong_key_are_one_error_that_names_the_parameter(key, server, remote):
     with pytest.raises(RemoteError, match="answered 401: this server asks for a key.*give remote_api_key") as caught:

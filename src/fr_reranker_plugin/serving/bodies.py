@@ -14,6 +14,8 @@ from fr_reranker_plugin.serving.door import door_of
 from fr_reranker_plugin.serving.problems import CLIENT_CLOSED, RefusedError
 
 _SHOWN_ERRORS: Final = 3
+_READ_ON: Final = 16
+"""A body of at most this many times the limit is read to its end: whoever still sends may not look for an answer."""
 SCHEMAS: Final = "#/components/schemas/{model}"
 
 
@@ -45,7 +47,7 @@ def read_as(model: type[Body]) -> Callable[[Request], Coroutine[Any, Any, Body]]
                 content = await _read_body(request, settings.max_body_bytes)
         except TimeoutError:
             sentence = f"the body was not here within {settings.body_timeout:g} s; send it faster, or less of it"
-            raise RefusedError("body_too_slow", sentence) from None
+            raise RefusedError("body_too_slow", sentence, closes=True) from None
         except ClientDisconnect:
             raise RefusedError(CLIENT_CLOSED, "the client closed the connection before its request was read") from None
         try:
@@ -63,19 +65,25 @@ def described(model: type[BaseModel]) -> dict[str, Any]:
 
 
 async def _read_body(request: Request, most: int) -> bytes:
+    """Give the whole body; one that is too large is thrown away as it comes."""
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most:
-        raise _too_large(most)
-    content = bytearray()
+    if declared.isdecimal() and int(declared) > most * _READ_ON:
+        raise _too_large(most, closes=True)
+    content, size = bytearray(), 0
     async for part in request.stream():
-        content += part
-        if len(content) > most:
-            raise _too_large(most)
+        size += len(part)
+        if size > most * _READ_ON:
+            raise _too_large(most, closes=True)
+        if size <= most:
+            content += part
+    if size > most:
+        raise _too_large(most, closes=False)
     return bytes(content)
 
 
-def _too_large(most: int) -> RefusedError:
-    return RefusedError("body_too_large", f"the body has more than {most} bytes; send fewer or shorter texts")
+def _too_large(most: int, *, closes: bool) -> RefusedError:
+    sentence = f"the body has more than {most} bytes; send fewer or shorter texts"
+    return RefusedError("body_too_large", sentence, closes=closes)
 
 
 def _refusal_of(error: ValidationError) -> RefusedError:

@@ -75,12 +75,14 @@ class RefusedError(Exception):
     :param code: One of `KINDS`.
     :param sentence: What was expected, what came, what to do.
     :param retry_after: Seconds after which asking again makes sense.
+    :param closes: Whether the connection is of no use afterwards, as the rest of the body is not read.
     """
 
-    def __init__(self, code: str, sentence: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, code: str, sentence: str, *, retry_after: float | None = None, closes: bool = False) -> None:
         super().__init__(sentence)
         self.code = code
         self.sentence = sentence
+        self.closes = closes
         self.retry_after = _NOT_READY_FOR if retry_after is None and KINDS[code].status == 503 else retry_after  # noqa: PLR2004
 
 
@@ -148,8 +150,8 @@ def response_of(refusal: RefusedError, path: str) -> JSONResponse:
         headers["Retry-After"] = str(max(1, math.ceil(refusal.retry_after)))
     if refusal.code == "unauthorized":
         headers["WWW-Authenticate"] = "Bearer"
-    if refusal.code.startswith("body_too_"):
-        headers["Connection"] = "close"  # the rest of the body is not read
+    if refusal.closes:
+        headers["Connection"] = "close"
     body = problem_of(refusal, path).model_dump(exclude_none=True)
     return JSONResponse(body, status_code=KINDS[refusal.code].status, headers=headers)
 

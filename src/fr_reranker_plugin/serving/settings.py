@@ -26,6 +26,7 @@ class ServerSettings:
 
     :param max_body_bytes: Longest body of a request. It is read as JSON in one go, during which nothing else is
         answered: some 100 ms for the default, where it is filled with tiny values rather than texts.
+        A longer body is refused; up to 16 times that is read first and thrown away, so that its sender sees why.
     :param max_texts: Most texts, or pairs, of one request; at most `MOST_TEXTS`.
     :param request_timeout: Most seconds from when a request is read until its answer is of no use; the header
         `X-Request-Timeout` may ask for less.
