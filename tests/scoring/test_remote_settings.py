@@ -16,6 +16,7 @@ from fr_reranker_plugin.scoring.remote.dialects import DIALECTS, server_info
 from fr_reranker_plugin.scoring.remote.log_odds import log_odds, logits_of_scores
 from fr_reranker_plugin.scoring.remote.requests import encoded, gathered, parts
 from fr_reranker_plugin.scoring.remote.retries import Retries
+from fr_reranker_plugin.scoring.remote.transport import Terms
 from fr_reranker_plugin.scoring.scorer import Logits
 
 URL = "http://localhost:8080"
@@ -263,3 +264,11 @@ def test_a_server_that_is_not_ready_is_given_up_with_another_error():
     with pytest.raises(RemoteError, match="503 after one try: en cours.*still loading") as caught:
         Retries(URL, 0).wait_after(answered(503, b'{"error": "en cours"}'), None)
     assert caught.value.status == 503
+
+
+@pytest.mark.parametrize(("one", "other", "shared"), [(1.0, 2.0, 2.0), (2.0, 1.0, 2.0), (1.0, None, None)])
+def test_what_several_calls_wait_for_lasts_as_long_as_the_most_patient(one, other, shared):
+    for first, second in ((one, other), (other, one)):
+        terms = Terms("interactive", first)
+        terms.last_as_long_as(Terms("bulk", second))
+        assert terms == Terms("interactive", shared)

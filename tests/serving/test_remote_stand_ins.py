@@ -5,10 +5,11 @@ import logging
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from engines import TIMEOUT
+from engines import TIMEOUT, wait_until
 from fr_reranker_plugin import (
     DeadlineExceededError,
     MissingDependencyError,
@@ -252,6 +253,93 @@ def test_closing_waits_for_what_is_under_way_and_using_it_again_opens_it(remote)
         assert answers == [LOGITS[:1]]
         assert not scorer.is_warm
         assert scorer.score(PAIRS[:1], timeout=TIMEOUT) == LOGITS[:1]
+
+
+def test_closing_waits_for_a_warm_up(remote):
+    begun, gate = threading.Event(), threading.Event()
+
+    def busy_first(asked):
+        if begun.is_set():
+            return as_tei(asked)
+        begun.set()
+        assert gate.wait(TIMEOUT)
+        return 503, {}, {"error": "plus tard"}
+
+    with stand_in(busy_first) as server, ThreadPoolExecutor(2) as pool:
+        scorer = remote(server.url)
+        warming = pool.submit(scorer.warm_up)
+        assert begun.wait(TIMEOUT)
+        closing = pool.submit(scorer.close)
+        wait_until(lambda: not scorer.is_warm)
+        gate.set()
+        for call in (warming, closing):
+            assert call.result(TIMEOUT) is None
+        assert len(server.bodies("/info")) == 2
+
+
+def test_all_who_wait_for_a_server_share_its_answer_and_its_error(remote):
+    gate = threading.Event()
+
+    def refusing(_):
+        assert gate.wait(TIMEOUT)
+        return 401, {}, {"error": "clef inconnue"}
+
+    with stand_in(refusing) as server, ThreadPoolExecutor(8) as pool:
+        scorer = remote(server.url)
+        calls = [pool.submit(scorer.score, PAIRS[:1], timeout=TIMEOUT) for _ in range(8)]
+        wait_until(lambda: waiting_in(scorer) == 8)
+        gate.set()
+        for call in calls:
+            with pytest.raises(RemoteError, match="401: clef inconnue"):
+                call.result(TIMEOUT)
+        assert len(server.asked) == 1
+        with pytest.raises(RemoteError, match="401: clef inconnue"):
+            scorer.warm_up()
+        assert len(server.asked) == 2, "an error is not kept"
+
+
+async def test_one_who_leaves_takes_nothing_from_those_who_wait_with_him(remote):
+    gate = threading.Event()
+
+    def gated(asked):
+        assert gate.wait(TIMEOUT)
+        return as_tei(asked)
+
+    with stand_in(gated) as server:
+        scorer = remote(server.url)
+        first = asyncio.create_task(scorer.ascore(PAIRS[:1]))
+        await asyncio.to_thread(wait_until, lambda: waiting_in(scorer) == 1)
+        second = asyncio.create_task(scorer.ascore(PAIRS[:1]))
+        await asyncio.to_thread(wait_until, lambda: waiting_in(scorer) == 2)
+        first.cancel()
+        await asyncio.to_thread(wait_until, lambda: waiting_in(scorer) == 1)
+        gate.set()
+        assert await asyncio.wait_for(second, TIMEOUT) == LOGITS[:1]
+        assert len(server.bodies("/info")) == 1
+
+
+def test_a_server_that_nobody_waits_for_any_more_is_not_asked_on(remote):
+    hung_up = threading.Event()
+
+    def silent_first(asked):
+        if hung_up.is_set():
+            return as_tei(asked)
+        asked.wait_until_hung_up()
+        hung_up.set()
+        return 200, {}, {}
+
+    with stand_in(silent_first) as server:
+        scorer = remote(server.url)
+        with pytest.raises(DeadlineExceededError):
+            scorer.score(PAIRS[:1], timeout=0.2)
+        assert hung_up.wait(TIMEOUT)
+        assert scorer.score(PAIRS[:1], timeout=TIMEOUT) == LOGITS[:1]
+
+
+def waiting_in(scorer):
+    """How many calls wait for the server to say what it is."""
+    attempt = scorer._connection and scorer._connection._discovery._attempt
+    return attempt.waiting if attempt else 0
 
 
 def test_threads_and_event_loops_share_the_connections(remote):

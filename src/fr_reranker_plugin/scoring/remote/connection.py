@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
 
 from fr_reranker_plugin.errors import DeadlineExceededError
 from fr_reranker_plugin.scoring.ranking import check_finite
 from fr_reranker_plugin.scoring.remote.answers import Answer
-from fr_reranker_plugin.scoring.remote.dialects import DIALECTS, Dialect, ServerInfo, server_info
+from fr_reranker_plugin.scoring.remote.dialects import Dialect
+from fr_reranker_plugin.scoring.remote.discovery import Discovery
 from fr_reranker_plugin.scoring.remote.requests import Part, encoded, gathered, parts
 from fr_reranker_plugin.scoring.remote.settings import RemoteSettings
 from fr_reranker_plugin.scoring.remote.transport import Terms, Transport
@@ -18,20 +19,10 @@ from fr_reranker_plugin.scoring.remote.turns import Turns
 from fr_reranker_plugin.scoring.scorer import Logits, Pair
 from fr_reranker_plugin.scoring.settings import Priority
 
-logger = logging.getLogger(__name__)
-
 _PARTS_AT_ONCE: Final = 8
 """Requests of one call that are under way together."""
 
-_NO_SUCH_PATH: Final = frozenset({404, 405, 501})
 _TOO_LATE: Final = 504
-
-
-class Service(NamedTuple):
-    """How a server is asked: its dialect, and how many texts it takes in one request."""
-
-    dialect: Dialect
-    most_texts: int
 
 
 class RemoteConnection:
@@ -45,29 +36,25 @@ class RemoteConnection:
         self.loop: Final = asyncio.get_running_loop()
         self._settings = settings
         self._transport = Transport(settings)
-        self._service: Service | None = None
-        self._asking = asyncio.Lock()
+        self._discovery = Discovery(settings, self._transport)
         self._calls: set[asyncio.Task[object]] = set()
 
     async def warm_up(self) -> None:
         """Find out how the server is asked, and thereby whether it is there and ready."""
-        await self._known_service(Terms("interactive", None))
+        with self._under_way():
+            await self._discovery.service(Terms("interactive", None))
 
     async def score(self, pairs: Sequence[Pair], *, timeout: float | None, priority: Priority) -> Logits:
         """Give one logit per pair, in order; see `RemoteScorer.score`."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 -- a coroutine of a loop runs in a task
-        self._calls.add(task)
-        try:
-            async with asyncio.timeout(timeout):
-                terms = Terms(priority, None if timeout is None else self.loop.time() + timeout)
-                return await self._scored(pairs, terms)
-        except DeadlineExceededError:  # the server's own, which says more
-            raise
-        except TimeoutError:
-            raise DeadlineExceededError(f"no answer within {timeout} s for {len(pairs)} pairs") from None
-        finally:
-            self._calls.discard(task)
+        with self._under_way():
+            try:
+                async with asyncio.timeout(timeout):
+                    terms = Terms(priority, None if timeout is None else self.loop.time() + timeout)
+                    return await self._scored(pairs, terms)
+            except DeadlineExceededError:  # the server's own, which says more
+                raise
+            except TimeoutError:
+                raise DeadlineExceededError(f"no answer within {timeout} s for {len(pairs)} pairs") from None
 
     async def aclose(self) -> None:
         """Close all connections once what is under way is answered."""
@@ -75,8 +62,19 @@ class RemoteConnection:
             await asyncio.wait(self._calls)
         await self._transport.aclose()
 
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """Have the connections stay open until the block ends."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- a coroutine of a loop runs in a task
+        self._calls.add(task)
+        try:
+            yield
+        finally:
+            self._calls.discard(task)
+
     async def _scored(self, pairs: Sequence[Pair], terms: Terms) -> Logits:
-        service, turns = await self._known_service(terms), Turns(_PARTS_AT_ONCE)
+        service, turns = await self._discovery.service(terms), Turns(_PARTS_AT_ONCE)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -105,35 +103,3 @@ class RemoteConnection:
         if not answer.is_success:
             raise answer.refusal()
         return [(part, dialect.read(answer.json(), len(part.pairs)))]
-
-    async def _known_service(self, terms: Terms) -> Service:
-        """Give how the server is asked; the first call finds out, and others that come meanwhile wait for it."""
-        async with self._asking:
-            if self._service is None:
-                self._service = await self._found_service(terms)
-            return self._service
-
-    async def _found_service(self, terms: Terms) -> Service:
-        name = self._settings.known_dialect()
-        if name != "auto" and not DIALECTS[name].has_info:
-            return Service(DIALECTS[name], DIALECTS[name].most_texts)
-        info = await self._info(terms)
-        if name == "auto":
-            name = "jina" if info is None else info.dialect
-        dialect = DIALECTS[name]
-        logger.debug("%s is asked in the dialect %r", self._settings.base_url, name)
-        most = None if info is None else info.most_texts
-        return Service(dialect, min(dialect.most_texts if most is None else most, dialect.largest_part))
-
-    async def _info(self, terms: Terms) -> ServerInfo | None:
-        """Ask the server what it is; `None` if it has no `/info`, or one of another kind."""
-        answer = await self._transport.send("GET", "/info", terms)
-        if answer.status in _NO_SUCH_PATH:
-            return None
-        if not answer.is_success:
-            raise answer.refusal()
-        info = server_info(answer.json())
-        named = self._settings.model
-        if info is not None and None not in (named, info.model) and info.model != named:
-            logger.warning("%s scores with the model %r; %r was named", answer.url, info.model, named)
-        return info

@@ -6,8 +6,9 @@ import asyncio
 import math
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from fr_reranker_plugin.errors import MissingDependencyError, RemoteError, SettingsError
 from fr_reranker_plugin.scoring.remote.answers import Answer
@@ -27,11 +28,17 @@ _KEPT_OPEN: Final = 60.0
 """Seconds for which an idle connection is kept; `fr-reranker serve` closes them after 75."""
 
 
-class Terms(NamedTuple):
+@dataclass(slots=True)
+class Terms:
     """What one call may take: its priority, and when in the loop's time it ends (`None`: never)."""
 
     priority: Priority
     ends_at: float | None
+
+    def last_as_long_as(self, other: Terms) -> None:
+        """End no sooner than another call that waits for the same."""
+        ends = (self.ends_at, other.ends_at)
+        self.ends_at = None if None in ends else max(end for end in ends if end is not None)
 
     def seconds_left(self) -> float | None:
         """Seconds until the answer is of no use; `None`: it always is."""
