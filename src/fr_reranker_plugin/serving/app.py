@@ -118,13 +118,13 @@ def _answer_errors(app: FastAPI) -> None:
     """Answer every error in the shape of its endpoint."""
 
     async def refused(request: Request, error: Exception) -> Response:
-        refusal = _refusal(error)
-        notes_of(request.scope).code = refusal.code
+        refusal, notes = _refusal(error), notes_of(request.scope)
+        notes.code = refusal.code
         if refusal.code == "internal_error":
             logger.error("a request failed", exc_info=error)
         elif refusal.code == "scoring_failed":
             logger.error("the model failed on a request", extra=with_fields(cause=type(error.__cause__).__name__))
-        response = response_of(refusal, request.scope["path"])
+        response = response_of(refusal, notes.path)
         response.headers.update(getattr(error, "headers", None) or {})  # `Allow`, where another method is
         return response
 

@@ -50,14 +50,14 @@ class Gate:
         notes, started = notes_of(scope), perf_counter()
         self._door.metrics.in_flight.inc()
         try:
-            await self._answer(scope, receive, answer)
+            await self._answer(scope, receive, answer, notes)
         finally:
             self._door.metrics.in_flight.dec()
             self._report(scope, answer, notes, perf_counter() - started)
 
-    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, answer: _Answer, notes: RequestNotes) -> None:
         try:
-            if scope["path"] not in OPEN_PATHS and not self._door.settings.keys.accepts(_authorization(scope)):
+            if notes.path not in OPEN_PATHS and not self._door.settings.keys.accepts(_authorization(scope)):
                 raise RefusedError("unauthorized", "this server asks for a key: Authorization: Bearer KEY")
             await self._app(scope, receive, answer.send)
         except asyncio.CancelledError:
@@ -73,7 +73,7 @@ class Gate:
 
     def _report(self, scope: Scope, answer: _Answer, notes: RequestNotes, seconds: float) -> None:
         status = KINDS[CLIENT_CLOSED].status if notes.code == CLIENT_CLOSED else answer.status
-        endpoint = scope["path"] if scope["path"] in self._paths else _OTHER
+        endpoint = notes.path if notes.path in self._paths else _OTHER
         self._door.metrics.count_request(endpoint, status, seconds, notes)
         level = logging.DEBUG if endpoint in OPEN_PATHS and status < 400 else logging.INFO  # noqa: PLR2004
         logger.log(
@@ -120,9 +120,10 @@ class _Answer:
 
     async def refuse(self, refusal: RefusedError, scope: Scope) -> None:
         """Answer with an error, unless an answer has begun."""
-        notes_of(scope).code = refusal.code
+        notes = notes_of(scope)
+        notes.code = refusal.code
         if not self.status:
-            await response_of(refusal, scope["path"])(scope, _nothing, self.send)
+            await response_of(refusal, notes.path)(scope, _nothing, self.send)
 
 
 async def _nothing() -> Message:

@@ -12,11 +12,13 @@ _PLACE: Final = "fr_reranker.notes"
 
 @dataclass(slots=True)
 class RequestNotes:
-    """What an endpoint found out about its request.
+    """What was found out about a request.
 
+    :param path: Where it goes, without the prefix under which the application may be mounted.
     :param code: The code of the error that it was answered with, or `ok`.
     """
 
+    path: str
     code: str = "ok"
     priority: str | None = None
     texts: int | None = None
@@ -25,6 +27,13 @@ class RequestNotes:
 
 
 def notes_of(scope: Scope) -> RequestNotes:
-    """Give the notes of a request; they begin empty."""
-    notes: RequestNotes = scope.setdefault(_PLACE, RequestNotes())
+    """Give the notes of a request; they begin with its path."""
+    notes: RequestNotes = scope.setdefault(_PLACE, RequestNotes(_path_of(scope)))
     return notes
+
+
+def _path_of(scope: Scope) -> str:
+    """Give the path that the router looks for."""
+    path: str = scope["path"]
+    below = path.removeprefix(scope.get("root_path", ""))
+    return below if not below or below.startswith("/") else path
