@@ -145,6 +145,17 @@ def test_health_answers_while_the_model_is_loaded_and_ready_does_not(serve_loadi
     assert httpx.post(f"{url}/rerank", json={"query": "q", "texts": ["t"]}, timeout=TIMEOUT).status_code == 200
 
 
+async def test_an_application_whose_model_cannot_be_loaded_is_not_healthy(tmp_path) -> None:
+    app = create_app(SharedScorer(ModelSettings(model=str(tmp_path))))
+    async with app.router.lifespan_context(app):
+        await asyncio.wait_for(app.state.door.readiness.settled(), TIMEOUT)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+            for path in ("/health", "/ready"):
+                answer = await client.get(path)
+                assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+                assert "could not be loaded" in answer.json()["message"]
+
+
 @pytest.fixture
 def serve_loading(monkeypatch: pytest.MonkeyPatch):
     """A server whose model is loaded once the event is set."""

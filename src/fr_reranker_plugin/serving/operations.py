@@ -34,11 +34,14 @@ class Ready(BaseModel):
 @router.get(
     "/health",
     response_model_exclude_none=True,
-    responses=responses("device_lost", "internal_error"),
+    responses=responses("not_ready", "device_lost", "internal_error"),
     openapi_extra={"security": []},
 )
 async def health(request: Request) -> Alive:
     """Say whether the process is alive; 503 if it will never answer again and should be started anew."""
+    readiness = door_of(request).readiness
+    if readiness.state == "failed":
+        readiness.check()
     found = _checked_health(request)
     if found is None:
         return Alive()
