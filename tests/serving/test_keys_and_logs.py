@@ -54,6 +54,19 @@ def test_without_keys_everyone_may_ask():
     assert not ApiKeys()
 
 
+def test_one_string_is_not_taken_for_a_list_of_keys():
+    with pytest.raises(SettingsError, match=r"got one string; write ApiKeys\(\[key\]\)") as caught:
+        ApiKeys(KEY)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("keys", [KEY, [KEY], None])
+def test_settings_take_no_keys_of_another_kind(keys):
+    with pytest.raises(SettingsError, match="keys must be ApiKeys, got (str|list|NoneType)") as caught:
+        ServerSettings(keys=keys)
+    assert KEY not in str(caught.value)
+
+
 def test_keys_are_never_shown():
     keys = ApiKeys([KEY])
     settings = ServerSettings(keys=keys)

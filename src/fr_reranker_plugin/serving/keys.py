@@ -23,12 +23,14 @@ class ApiKeys:
     Every key is compared with what came, in a time that depends on neither.
 
     :param keys: The keys; none at all lets everyone in.
-    :raises SettingsError: If a key is blank or has white space in it.
+    :raises SettingsError: If a key is blank or has white space in it, or if they are one string.
     """
 
     __slots__ = ("_digests",)
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
+        if isinstance(keys, str):
+            raise SettingsError("expected a list of API keys, got one string; write ApiKeys([key])")
         listed = list(keys)
         for place, key in enumerate(listed):
             if not key or any(character.isspace() for character in key):

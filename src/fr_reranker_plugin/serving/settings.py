@@ -58,6 +58,8 @@ class ServerSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise SettingsError(f"{name} must be a number of seconds above 0, got {value!r}")
+        if not isinstance(self.keys, ApiKeys):
+            raise SettingsError(f"keys must be ApiKeys, got {type(self.keys).__name__}; write ApiKeys([key])")
         self.windows()
 
     def windows(self) -> WindowSettings | None:
