@@ -347,8 +347,10 @@ def test_candidates_that_are_wrong_leave_nothing_behind(plan: Callable[..., Plan
         evaluated(plan(names=(str(unknown),)), tmp_path / "b"),
     ):
         pass
-    with evaluated(plan(names=(str(good),)), tmp_path / "a") as measured:
-        assert measured.evaluation.candidates(str(good), "300")
+    corrected = small.write_trec_run(unknown)
+    for names, folder in [((str(good),), "a"), ((str(good),), "b"), ((str(corrected), "bm25"), "b")]:
+        with evaluated(plan(names=names), tmp_path / folder) as measured:
+            assert measured.evaluation.candidates(names[0], "300")
     with pytest.raises(SettingsError, match="comes without candidate lists"), evaluated(plan(), tmp_path / "c"):
         pass
     with (

@@ -51,6 +51,12 @@ _LOGITS: Final = """
 SELECT p.id, l.logit FROM logits l JOIN passages p ON p.number = l.passage
 WHERE l.model = (SELECT number FROM models WHERE name = ?) AND l.query = (SELECT number FROM queries WHERE id = ?)"""
 _WITHOUT_TEXT: Final = "SELECT id, 0 FROM passages WHERE text IS NULL LIMIT 1"
+_DROP_WITHOUT_TEXT: Final = (
+    """DELETE FROM stages WHERE number IN (
+        SELECT r.stage FROM rankings r JOIN passages p ON p.number = r.passage WHERE p.text IS NULL)""",
+    "DELETE FROM rankings WHERE stage NOT IN (SELECT number FROM stages)",
+    "DELETE FROM passages WHERE text IS NULL",
+)
 _ADD_LOGIT: Final = """
 INSERT INTO logits SELECT m.number, q.number, p.number, ?, ? FROM models m, queries q, passages p
 WHERE m.name = ? AND q.id = ? AND p.id = ?"""
@@ -153,7 +159,8 @@ class EvaluationDatabase:
     def fill_texts(self, passages: Iterable[tuple[str, Passage]]) -> None:
         """Keep the texts of the passages that are wanted; nothing is read where all are there.
 
-        :raises CollectionError: If one is not among `passages`.
+        :raises CollectionError: If one is not among `passages`; the stages that have it among their candidates are
+            forgotten, so that others can be added.
         """
         if not self._rows(_WITHOUT_TEXT):
             return
@@ -162,10 +169,13 @@ class EvaluationDatabase:
                 fill = "UPDATE passages SET text = ? WHERE id = ? AND text IS NULL"
                 self._many(fill, ((passage.full_text, identifier) for identifier, passage in some))
             if missing := self._rows(_WITHOUT_TEXT):
-                raise CollectionError(
-                    f"{self._collection.name}: {missing[0][0]!r} is a candidate or judged relevant, but there is no "
-                    "such passage"
-                )
+                for statement in _DROP_WITHOUT_TEXT:
+                    self._run(statement)
+        if missing:
+            raise CollectionError(
+                f"{self._collection.name}: {missing[0][0]!r} is a candidate or judged relevant, but there is no such "
+                "passage"
+            )
 
     def ranking(self, stage: str, query: str) -> list[Ranked]:
         """Give the candidates of a query, best first as far as the first stage ranked them."""
