@@ -8,9 +8,9 @@ import pytest
 from encoders import E5_PROMPTS, build_bi_encoder
 from fr_reranker_plugin.cli.comparison import Candidate, Question, choose_questions, compare
 from fr_reranker_plugin.cli.demo_tables import arrow
-from fr_reranker_plugin.cli.scoring import Scored
 from fr_reranker_plugin.collections import Collection, load_collection, sample_folder
 from fr_reranker_plugin.evaluation.ranking_measures import ndcg, reciprocal_rank
+from fr_reranker_plugin.scoring.candidates import Scored
 
 pytestmark = pytest.mark.usefixtures("no_model_left")
 

@@ -47,6 +47,12 @@ def test_rerank_gives_the_best_passage_of_each_text(run, tiny_model, expected):
         assert not row["truncated"]
 
 
+def test_rerank_tells_of_passages_without_text_that_nothing_was_read_also_where_there_are_no_others(run, tiny_model):
+    for passages in ([" "], [" ", SENTENCES[0]]):
+        rows = run("rerank", QUERY, *options(tiny_model, *WINDOWS), stdin=json.dumps(passages)).json
+        assert rows[-1]["best_passage"] == {"text": "", "start": 0, "end": 0, "windows": 0}
+
+
 def test_score_gives_the_best_passage_of_each_pair(run, tiny_model, expected):
     lines = "\n".join(json.dumps({"query": QUERY, "passage": passage}) for passage in PASSAGES)
     rows = run("score", *options(tiny_model, *WINDOWS), stdin=lines).json

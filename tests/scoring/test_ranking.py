@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fr_reranker_plugin.errors import ScoringError, SettingsError
+from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.scoring.ranking import (
     BLANK_LOGIT,
-    Candidates,
     TextForm,
     blended,
     make_pairs,
@@ -123,40 +122,6 @@ def test_a_top_k_that_is_not_a_positive_whole_number_is_refused_even_for_an_empt
 def test_a_threshold_that_is_not_a_number_is_refused(threshold):
     with pytest.raises(SettingsError, match="score_threshold"):
         rank_by_score([1.0], score_threshold=threshold)
-
-
-@given(st.lists(st.one_of(st.none(), st.sampled_from("abcdef"))), st.randoms())
-def test_equal_passages_share_one_pair_and_each_passage_gets_the_logit_of_its_text(passages, random):
-    candidates = Candidates.from_passages("q", passages)
-    texts = [passage for _, passage in candidates.pairs]
-    assert len(set(texts)) == len(texts)
-    logit_of = {text: random.uniform(-9, 9) for text in texts}
-    logits = candidates.logits_of_passages([logit_of[text] for text in texts])
-    assert logits == [BLANK_LOGIT if text is None else logit_of[text] for text in passages]
-
-
-def test_a_passage_without_text_sorts_last_with_score_zero_and_survives_json():
-    logits = Candidates.from_passages("q", [None, "texte"]).logits_of_passages([-500.0])
-    ranked = rank_by_score(logits)
-    assert [r.index for r in ranked] == [1, 0]
-    assert ranked[-1].score == 0.0
-    assert math.isfinite(rank_by_score(logits, scale_score=False)[-1].score)
-
-
-@pytest.mark.parametrize("logits", [[], [1.0], [1.0, 2.0, 3.0]])
-def test_a_scorer_that_gives_another_number_of_logits_than_pairs_is_an_error(logits):
-    with pytest.raises(ScoringError, match="expected 2 logits"):
-        Candidates.from_passages("q", ["a", "b"]).logits_of_passages(logits)
-
-
-@pytest.mark.parametrize("logit", [float("nan"), float("inf"), float("-inf")])
-def test_a_logit_that_cannot_be_sorted_is_an_error_that_shows_the_pair(logit):
-    with pytest.raises(ScoringError, match="ma question.*mauvais passage"):
-        Candidates.from_passages("ma question", ["mauvais passage"]).logits_of_passages([logit])
-
-
-def test_the_passages_of_a_pair_are_all_that_hold_its_text():
-    assert Candidates.from_passages("q", ["a", "b", "a", None]).passages_of_pairs([0]) == {0, 2}
 
 
 def test_the_text_form_joins_fields_and_content_and_wraps_them():

@@ -13,8 +13,9 @@ from fr_reranker_plugin.bulk.parts import Part, PartFolder, in_parts
 from fr_reranker_plugin.bulk.row_scorers import Block, ScoreRows
 from fr_reranker_plugin.errors import CollectionError, ScoringError, SettingsError
 from fr_reranker_plugin.scoring.calibration import Calibration
-from fr_reranker_plugin.scoring.long_documents import WindowedLogits, WindowSettings
-from fr_reranker_plugin.scoring.ranking import Candidates, rank_by_score
+from fr_reranker_plugin.scoring.candidates import Candidates
+from fr_reranker_plugin.scoring.long_documents import WindowSettings
+from fr_reranker_plugin.scoring.ranking import rank_by_score
 from fr_reranker_plugin.scoring.scorer import Logits
 from fr_reranker_plugin.scoring.settings import check_calibrated_scale, check_threshold, check_whole_number
 
@@ -150,12 +151,10 @@ class _Work:
         if self._failure is not None:
             raise self._failure
 
-    def _ranking(self, row: Row, scored: Logits) -> dict[str, Any]:
-        candidates = _candidates(row)
-        truncated = candidates.passages_of_pairs(scored.truncated)
-        best = candidates.best_passages(scored.best) if isinstance(scored, WindowedLogits) else None
+    def _ranking(self, row: Row, logits: Logits) -> dict[str, Any]:
+        scored = _candidates(row).spread(logits)
         ranking = rank_by_score(
-            candidates.logits_of_passages(scored),
+            scored.logits,
             top_k=self._settings.top_k,
             score_threshold=self._settings.score_threshold,
             scale_score=self._settings.scale_score,
@@ -168,8 +167,8 @@ class _Work:
                 "id": row.passages[one.index].id,
                 "score": one.score,
                 "logit": one.logit,
-                "truncated": one.index in truncated,
-                **({"best_passage": best[one.index]} if best else {}),
+                "truncated": one.index in scored.truncated,
+                **scored.found(one.index),
             }
             for rank, one in enumerate(ranking, start=1)
         ]

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Final, NamedTuple
 
-from fr_reranker_plugin.cli.scoring import Scored
 from fr_reranker_plugin.collections import Collection
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.evaluation.ranking_measures import ndcg, reciprocal_rank
+from fr_reranker_plugin.scoring.candidates import Scored
 from fr_reranker_plugin.scoring.ranking import rank_by_score
 
 _AT: Final = 10

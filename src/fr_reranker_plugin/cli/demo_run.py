@@ -17,7 +17,7 @@ from fr_reranker_plugin.collections import Collection
 from fr_reranker_plugin.retrieval.exact_search import top_passages
 from fr_reranker_plugin.retrieval.text_encoder import TextEncoder
 from fr_reranker_plugin.retrieval.vectors import Vectors
-from fr_reranker_plugin.scoring.ranking import Candidates
+from fr_reranker_plugin.scoring.candidates import Candidates
 from fr_reranker_plugin.scoring.scorer import Scorer
 
 

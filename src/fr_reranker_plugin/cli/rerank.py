@@ -17,7 +17,7 @@ from fr_reranker_plugin.collections.written_passages import InputPassage
 from fr_reranker_plugin.errors import SettingsError
 
 if TYPE_CHECKING:
-    from fr_reranker_plugin.cli.scoring import Scored
+    from fr_reranker_plugin.scoring.candidates import Scored
     from fr_reranker_plugin.scoring.ranking import Ranked
 
 
@@ -79,7 +79,7 @@ def _scored(
     options: ModelOptions, query: str, passages: Sequence[InputPassage], rule: LongPassages, overlap: int
 ) -> Scored:
     from fr_reranker_plugin.cli.scoring import opened_scorer, score_candidates
-    from fr_reranker_plugin.scoring.ranking import Candidates
+    from fr_reranker_plugin.scoring.candidates import Candidates
 
     candidates = Candidates.from_passages(
         query, [passage.text if passage.text.strip() else None for passage in passages]

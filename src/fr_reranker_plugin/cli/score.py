@@ -16,8 +16,8 @@ from fr_reranker_plugin.cli.printing import note, print_json_list
 from fr_reranker_plugin.cli.source import Source, read_source
 
 if TYPE_CHECKING:
-    from fr_reranker_plugin.cli.scoring import Scored
     from fr_reranker_plugin.scoring.calibration import Calibration
+    from fr_reranker_plugin.scoring.candidates import Scored
 
 _FIELDS: Final = ("query", "passage")
 _EXPECTED: Final = "an object with the strings 'query' and 'passage'"
@@ -100,7 +100,7 @@ def _read_columns(source: Source) -> list[tuple[str, str]]:
 def _scored(options: ModelOptions, pairs: Sequence[tuple[str, str]], rule: LongPassages, overlap: int) -> list[Scored]:
     """Score the pairs; a passage without text gets the lowest score and is not shown to the model."""
     from fr_reranker_plugin.cli.scoring import opened_scorer, score_candidates
-    from fr_reranker_plugin.scoring.ranking import Candidates
+    from fr_reranker_plugin.scoring.candidates import Candidates
 
     groups = [Candidates.from_passages(query, [passage if passage.strip() else None]) for query, passage in pairs]
     with opened_scorer(options) as scorer:

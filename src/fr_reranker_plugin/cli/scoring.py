@@ -6,12 +6,11 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from fr_reranker_plugin.cli.model_options import ModelOptions
-from fr_reranker_plugin.scoring.long_documents import WindowedLogits
-from fr_reranker_plugin.scoring.ranking import BestPassage, Candidates
-from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer
+from fr_reranker_plugin.scoring.candidates import Candidates, Scored
+from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer, as_logits
 
 if TYPE_CHECKING:
     from fr_reranker_plugin.scoring.shared import SharedScorer
@@ -21,21 +20,6 @@ _AT_A_TIME: Final = 64
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-
-
-class Scored(NamedTuple):
-    """What the model said of one list of passages: a logit each, and the positions of those it read cut.
-
-    `best` has the best part of each passage where long passages are read in windows, and is empty elsewhere.
-    """
-
-    logits: list[float]
-    truncated: set[int]
-    best: Sequence[BestPassage] = ()
-
-    def found(self, index: int) -> dict[str, BestPassage]:
-        """Give what a row of results tells of the best part of a passage."""
-        return {"best_passage": self.best[index]} if self.best else {}
 
 
 @contextmanager
@@ -66,23 +50,15 @@ def silence_libraries() -> None:
 def score_candidates(scorer: Scorer, groups: Sequence[Candidates], *, label: str = "scoring") -> list[Scored]:
     """Score the passages of several queries together."""
     logits = score_pairs(scorer, [pair for group in groups for pair in group.pairs], label=label)
-    scored: list[Scored] = []
-    start = 0
-    for group in groups:
-        end = start + len(group.pairs)
-        part = logits.part(start, end)
-        best = group.best_passages(part.best) if isinstance(part, WindowedLogits) else ()
-        scored.append(Scored(group.logits_of_passages(part), group.passages_of_pairs(part.truncated), best))
-        start = end
-    return scored
+    parts = logits.parts(len(group.pairs) for group in groups)
+    return [group.spread(part) for group, part in zip(groups, parts, strict=True)]
 
 
 def score_pairs(scorer: Scorer, pairs: Sequence[Pair], *, label: str = "scoring") -> Logits:
     """Score `pairs`; the positions of those that were cut come along, and the best windows where there are some."""
-    parts = list(in_parts(scorer.score, pairs, label=label))
-    logits = Logits.joined([Logits(part, truncated=getattr(part, "truncated", ())) for part in parts])
-    best = [window for part in parts if isinstance(part, WindowedLogits) for window in part.best]
-    return WindowedLogits(logits, truncated=logits.truncated, best=best) if best else logits
+    answers = list(in_parts(scorer.score, pairs, label=label)) or [scorer.score([])]
+    parts = [as_logits(answer) for answer in answers]
+    return type(parts[0]).joined(parts)
 
 
 def in_parts(call: Callable[[Sequence[Item]], Answer], items: Sequence[Item], *, label: str) -> Iterator[Answer]:

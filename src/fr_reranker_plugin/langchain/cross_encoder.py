@@ -9,7 +9,8 @@ from langchain_core.cross_encoders import BaseCrossEncoder
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.langchain.scoring_fields import ScoringFields
 from fr_reranker_plugin.scoring.calibration import Calibration
-from fr_reranker_plugin.scoring.ranking import Candidates, reported_score
+from fr_reranker_plugin.scoring.candidates import Candidates
+from fr_reranker_plugin.scoring.ranking import reported_score
 from fr_reranker_plugin.scoring.scorer import Pair
 
 

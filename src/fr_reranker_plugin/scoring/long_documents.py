@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol, Self, get_args, runtime_checkable
 
 from fr_reranker_plugin.errors import DeadlineExceededError, ScoringError, SettingsError
 from fr_reranker_plugin.scoring.ranking import check_finite
-from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer
+from fr_reranker_plugin.scoring.scorer import Answers, Logits, Pair, Scorer
 from fr_reranker_plugin.scoring.settings import Priority, check_whole_number
 from fr_reranker_plugin.scoring.windows import BestWindow, Span
 
@@ -87,9 +87,15 @@ class WindowedLogits(Logits):
         super().__init__(logits, truncated=truncated, tokens=tokens)
         self.best = tuple(best)
 
-    def part(self, start: int, end: int) -> Self:
-        """Give the logits of consecutive pairs, with their best windows."""
-        logits = super().part(start, end)
+    @classmethod
+    def joined(cls, parts: Sequence[Answers[float]]) -> Self:
+        """Put the logits of consecutive parts of one request together again, with their best windows."""
+        logits = super().joined(parts)
+        logits.best = tuple(window for part in parts if isinstance(part, WindowedLogits) for window in part.best)
+        return logits
+
+    def _slice(self, start: int, end: int) -> Self:
+        logits = super()._slice(start, end)
         logits.best = self.best[start:end]
         return logits
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING, Final, Self, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from fr_reranker_plugin.errors import ScoringError
 from fr_reranker_plugin.scoring.scorer import Pair
@@ -16,7 +16,7 @@ from fr_reranker_plugin.scoring.settings import (
     check_threshold,
     check_whole_number,
 )
-from fr_reranker_plugin.scoring.windows import BestWindow, Span
+from fr_reranker_plugin.scoring.windows import Span
 
 if TYPE_CHECKING:
     from fr_reranker_plugin.scoring.calibration import Calibration
@@ -195,42 +195,3 @@ class TextForm:
         begin = len(passage) - len(self.document_suffix) - len(content)
         start, end = (min(max(place - begin, 0), len(content)) for place in span)
         return start, end
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """The distinct pairs that a list of passages needs scored, and which passage each score belongs to.
-
-    A passage that stands twice in the list is scored once; a blank one (`None`) not at all.
-    """
-
-    pairs: list[Pair]
-    pair_of_passage: list[int | None]
-
-    @classmethod
-    def from_passages(cls, query: str, passages: Sequence[str | None]) -> Self:
-        """Collect the distinct pairs of `query` with `passages`."""
-        position: dict[str, int] = {}
-        pair_of_passage = [None if text is None else position.setdefault(text, len(position)) for text in passages]
-        return cls(make_pairs(query, position), pair_of_passage)
-
-    def logits_of_passages(self, logits: Sequence[float]) -> list[float]:
-        """Spread the logits of `pairs` over the passages; blank passages get `BLANK_LOGIT`.
-
-        :raises ScoringError: If a scorer gave another number of logits than there are pairs, or one that is not finite.
-        """
-        if len(logits) != len(self.pairs):
-            raise ScoringError(f"expected {len(self.pairs)} logits, one per pair, but the scorer gave {len(logits)}")
-        for pair, logit in zip(self.pairs, logits, strict=True):
-            check_finite(pair, logit)
-        return [BLANK_LOGIT if pair is None else logits[pair] for pair in self.pair_of_passage]
-
-    def best_passages(self, best: Sequence[BestWindow]) -> list[BestPassage]:
-        """Spread the best windows of `pairs` over the passages."""
-        parts = [part_of(text, one[:2], windows=one.windows) for (_, text), one in zip(self.pairs, best, strict=True)]
-        return [NOTHING_READ.copy() if pair is None else parts[pair].copy() for pair in self.pair_of_passage]
-
-    def passages_of_pairs(self, pairs: Iterable[int]) -> set[int]:
-        """Name the passages that the given positions of `pairs` stand for."""
-        wanted = set(pairs)
-        return {index for index, pair in enumerate(self.pair_of_passage) if pair in wanted}

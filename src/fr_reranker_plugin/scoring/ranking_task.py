@@ -8,10 +8,10 @@ from typing import Any
 
 from fr_reranker_plugin.errors import SettingsError
 from fr_reranker_plugin.scoring.calibration import Calibration
+from fr_reranker_plugin.scoring.candidates import Candidates
 from fr_reranker_plugin.scoring.ranking import (
     NOTHING_READ,
     BestPassage,
-    Candidates,
     Ranked,
     TextForm,
     part_of,

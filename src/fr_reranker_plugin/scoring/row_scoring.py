@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 from fr_reranker_plugin.errors import ScoringError
-from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer
+from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer, as_logits
 
 
 def score_rows(scorer: Scorer, rows: Sequence[Sequence[Pair]]) -> list[Logits | ScoringError]:
@@ -19,11 +18,9 @@ def score_rows(scorer: Scorer, rows: Sequence[Sequence[Pair]]) -> list[Logits | 
         logits = score_bulk(scorer, [pair for row in rows for pair in row])
     except ScoringError as error:
         return [error] if len(rows) == 1 else [one for row in rows for one in score_rows(scorer, [row])]
-    ends = accumulate(len(row) for row in rows)
-    return [logits.part(end - len(row), end) for row, end in zip(rows, ends, strict=True)]
+    return list(logits.parts(map(len, rows)))
 
 
 def score_bulk(scorer: Scorer, pairs: Sequence[Pair]) -> Logits:
     """Score pairs that nobody waits for."""
-    logits = scorer.score(pairs, priority="bulk")
-    return logits if isinstance(logits, Logits) else Logits(logits)
+    return as_logits(scorer.score(pairs, priority="bulk"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 from fr_reranker_plugin.scoring.settings import Priority
@@ -32,13 +33,13 @@ class Answers(list[Answer]):
     """What a model says of each item, in the order of the items.
 
     :param answers: One for each item.
-    :param truncated: Positions of the items whose text was cut to the model's length.
+    :param truncated: Positions of the items whose text was cut to the model's length; kept in ascending order.
     :param tokens: How many tokens the items have as the model reads them; one that stands twice counts twice.
     """
 
     def __init__(self, answers: Iterable[Answer] = (), *, truncated: Sequence[int] = (), tokens: int = 0) -> None:
         super().__init__(answers)
-        self.truncated = tuple(truncated)
+        self.truncated = tuple(sorted(truncated))
         self.tokens = tokens
 
     @classmethod
@@ -51,14 +52,28 @@ class Answers(list[Answer]):
             answers += part
         return cls(answers, truncated=truncated, tokens=sum(part.tokens for part in parts))
 
-    def part(self, start: int, end: int) -> Self:
-        """Give the answers to consecutive items; how many tokens these have is not known."""
-        truncated = [place - start for place in self.truncated if start <= place < end]
-        return type(self)(self[start:end], truncated=truncated)
+    def parts(self, lengths: Iterable[int]) -> Iterator[Self]:
+        """Yield the answers to so many items, then those to the next ones; how many tokens these have is not known.
+
+        :param lengths: How many items each part has.
+        """
+        start = 0
+        for length in lengths:
+            yield self._slice(start, start + length)
+            start += length
+
+    def _slice(self, start: int, end: int) -> Self:
+        cut = self.truncated[bisect_left(self.truncated, start) : bisect_left(self.truncated, end)]
+        return type(self)(self[start:end], truncated=[place - start for place in cut])
 
 
 class Logits(Answers[float]):
     """One raw logit per pair, in the order of the pairs; see `Answers`."""
+
+
+def as_logits(answer: list[float]) -> Logits:
+    """Give the answer of any scorer as `Logits`; of one that gives plain numbers, nothing is known to have been cut."""
+    return answer if isinstance(answer, Logits) else Logits(answer)
 
 
 @runtime_checkable
