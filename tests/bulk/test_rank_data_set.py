@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines import FailsOn
+from engines import TIMEOUT, FailsOn, GatedEngine
 from fr_reranker_plugin import BatchSettings, CollectionError, IndexLockedError, ScoringError, SettingsError
 from fr_reranker_plugin.bulk import BulkSettings, DataSet, by_scorer, rank_data_set
 from fr_reranker_plugin.bulk.data_set import BadRow, Row
@@ -64,6 +66,24 @@ def test_every_row_gets_its_ranking_with_ids_and_places(scorer, tmp_path: Path) 
     assert order(last)[0] == (1, 5.0, None, True)
     assert last["ranking"][1]["score"] == 0.0, "a passage without text comes last"
     assert (summary.rows, summary.bad, summary.parts, summary.parts_before) == (3, 0, 1, 0)
+
+
+def test_an_interrupt_does_not_wait_for_the_parts_under_way(tmp_path: Path) -> None:
+    engine = GatedEngine()
+
+    def interrupt() -> None:
+        assert engine.started.wait(TIMEOUT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    path = write(tmp_path / "a.jsonl", [{"query": "q", "passages": ["a" * n]} for n in range(1, 9)])
+    sender = threading.Thread(target=interrupt)
+    with BatchingScorer([engine], BatchSettings(max_batch_size=1)) as scorer:
+        sender.start()
+        with pytest.raises(KeyboardInterrupt):
+            rank(path, tmp_path / "out", scorer, checkpoint_every=4)
+        engine.gate.set()
+    sender.join(TIMEOUT)
+    assert len(engine.batches) == 1
 
 
 def test_parquet_is_ranked_as_json_lines_are(scorer, tmp_path: Path) -> None:

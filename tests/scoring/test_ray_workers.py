@@ -1,5 +1,6 @@
 """How copies of a model are laid out over a cluster, and what becomes of a row that cannot be scored."""
 
+import asyncio
 import pickle
 
 import pytest
@@ -70,7 +71,7 @@ def test_more_copies_than_there_is_room_for_are_refused(nodes, copies, reason) -
 def test_rows_scored_together_get_the_logits_they_get_alone(rows: list[list[str]]) -> None:
     pairs = [[("q", text) for text in row] for row in rows]
     with BatchingScorer([FailsOn("poison")], BatchSettings()) as scorer:
-        together = score_rows(scorer, pairs)
+        together = asyncio.run(score_rows(scorer, pairs))
     assert together == [[float(len(text)) for text in row] for row in rows]
     assert [found.truncated for found in together] == [
         tuple(place for place, text in enumerate(row) if text.endswith("…")) for row in rows
@@ -79,7 +80,9 @@ def test_rows_scored_together_get_the_logits_they_get_alone(rows: list[list[str]
 
 def test_a_row_that_the_model_fails_on_takes_no_other_row_with_it() -> None:
     with BatchingScorer([FailsOn("poison")], BatchSettings()) as scorer:
-        good, bad, last = score_rows(scorer, [[("q", "aa")], [("q", "b"), ("q", "un poison")], [("q", "c")]])
+        good, bad, last = asyncio.run(
+            score_rows(scorer, [[("q", "aa")], [("q", "b"), ("q", "un poison")], [("q", "c")]])
+        )
     assert (good, last) == ([2.0], [1.0])
     assert isinstance(bad, ScoringError)
     assert "poison" in str(bad)

@@ -104,9 +104,10 @@ def rank_data_set(
     facts = {"format": _FORMAT, "data set": data_set.fingerprint(), "model": model, **chosen.facts()}
     with closing(PartFolder(folder, data_set.form, facts, best_passages=chosen.windows is not None)) as parts:
         work = _Work(data_set, parts, chosen)
-        for part, logits in score(work.blocks(), chosen.windows):
-            work.keep(part, logits)
-            on_progress(len(part.rows) + len(part.bad))
+        with closing(score(work.blocks(), chosen.windows)) as scored:
+            for part, logits in scored:
+                work.keep(part, logits)
+                on_progress(len(part.rows) + len(part.bad))
         work.check()
         bad = sum(1 for _ in parts.bad_rows())
     return Summary(work.rows, bad, work.parts, work.parts_before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fr_reranker_plugin.errors import ScoringError
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 Block = tuple["Part", Sequence[Sequence[Pair]]]
 ScoredBlock = tuple["Part", list[Logits | ScoringError]]
 
-ScoreRows = Callable[[Iterable[Block], WindowSettings | None], Iterator[ScoredBlock]]
+ScoredBlocks = Generator[ScoredBlock, None, None]
+
+ScoreRows = Callable[[Iterable[Block], WindowSettings | None], ScoredBlocks]
 """Scores the rows of parts, long passages in windows where there are settings for them, and gives the parts back in any
-order with what `score_rows` gives for their rows."""
+order with what `score_rows` gives for their rows; closed, it drops what is under way."""
 
 
 def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreRows:
@@ -30,7 +32,7 @@ def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreRows:
     :param in_flight: Parts that are under way together.
     """
 
-    def score(blocks: Iterable[Block], windows: WindowSettings | None) -> Iterator[ScoredBlock]:
+    def score(blocks: Iterable[Block], windows: WindowSettings | None) -> ScoredBlocks:
         reader = reading(scorer, windows)
         for (part, _), scored in under_way(blocks, lambda block: score_rows(reader, block[1]), most=in_flight):
             yield part, scored
@@ -41,7 +43,7 @@ def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreRows:
 def by_ray(model: ModelSettings, batch: BatchSettings | None, cluster: RayCluster) -> ScoreRows:
     """Score on the workers of a cluster; see `score_on_ray`."""
 
-    def score(blocks: Iterable[Block], windows: WindowSettings | None) -> Iterator[ScoredBlock]:
+    def score(blocks: Iterable[Block], windows: WindowSettings | None) -> ScoredBlocks:
         return score_on_ray(blocks, model, batch, cluster, windows=windows)
 
     return score

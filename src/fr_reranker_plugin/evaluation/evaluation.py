@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -75,8 +76,10 @@ class Block(NamedTuple):
     pairs: list[Pair]
 
 
-ScoreBlocks = Callable[[Iterator[Block]], Iterable[tuple[Block, Logits]]]
-"""Scores blocks, in this process or elsewhere, and gives them back in any order."""
+ScoredBlocks = Generator[tuple[Block, Logits], None, None]
+
+ScoreBlocks = Callable[[Iterator[Block]], ScoredBlocks]
+"""Scores blocks, in this process or elsewhere, and gives them back in any order; closed, it drops what is under way."""
 
 
 class Evaluation:
@@ -152,16 +155,10 @@ class Evaluation:
 
         :param model: What its logits are kept under.
         """
-        for block, logits in score_blocks(self._blocks(model)):
-            cut = set(logits.truncated)
-            self._database.record(
-                model,
-                (
-                    Judged(*place, logit, at in cut)
-                    for at, (place, logit) in enumerate(zip(block.places, logits, strict=True))
-                ),
-            )
-            on_progress(len(block.places))
+        with closing(score_blocks(self._blocks(model))) as scored:
+            for block, logits in scored:
+                self._keep(model, block, logits)
+                on_progress(len(block.places))
 
     def rankings(
         self, stage: str, model: str | None, size: int | None, weight: float = 0.0
@@ -234,6 +231,11 @@ class Evaluation:
                 block, queries = Block([], []), 0
         if block.pairs:
             yield block
+
+    def _keep(self, model: str, block: Block, logits: Logits) -> None:
+        cut = set(logits.truncated)
+        judged = zip(block.places, logits, strict=True)
+        self._database.record(model, (Judged(*place, logit, at in cut) for at, (place, logit) in enumerate(judged)))
 
     def _keep_blank(self, model: str, places: list[tuple[str, str]]) -> None:
         """Note that passages without text are not read, and come last."""

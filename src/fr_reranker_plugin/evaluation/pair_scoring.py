@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fr_reranker_plugin.evaluation.evaluation import Block, ScoreBlocks
+from fr_reranker_plugin.evaluation.evaluation import Block, ScoreBlocks, ScoredBlocks
 from fr_reranker_plugin.scoring.in_flight import under_way
 from fr_reranker_plugin.scoring.row_scoring import score_bulk
-from fr_reranker_plugin.scoring.scorer import Logits, Scorer
+from fr_reranker_plugin.scoring.scorer import Scorer
 
 
 def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreBlocks:
@@ -16,7 +16,7 @@ def by_scorer(scorer: Scorer, *, in_flight: int = 2) -> ScoreBlocks:
     :param in_flight: Blocks that are under way together; one more than there are devices keeps all of them busy.
     """
 
-    def score(blocks: Iterator[Block]) -> Iterator[tuple[Block, Logits]]:
+    def score(blocks: Iterator[Block]) -> ScoredBlocks:
         return under_way(blocks, lambda block: score_bulk(scorer, block.pairs), most=in_flight)
 
     return score

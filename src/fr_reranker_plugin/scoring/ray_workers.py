@@ -6,7 +6,8 @@ only a few blocks may be under way; Ray Data wants its input in files that its w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import asyncio
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -49,7 +50,7 @@ def score_on_ray(
     cluster: RayCluster,
     *,
     windows: WindowSettings | None = None,
-) -> Iterator[tuple[Key, list[Logits | ScoringError]]]:
+) -> Generator[tuple[Key, list[Logits | ScoringError]], None, None]:
     """Score blocks of rows on the workers of a cluster, each of which holds a copy of the model.
 
     A worker that dies is started again, and what it was scoring is scored again; nothing else is lost. Blocks are taken
@@ -87,7 +88,7 @@ class Worker:
 
     def score(self, rows: Sequence[Sequence[Pair]]) -> list[Logits | ScoringError]:
         """Score rows of pairs; see `score_rows`."""
-        return score_rows(self._scorer, rows)
+        return asyncio.run(score_rows(self._scorer, rows))
 
 
 def worker_settings(model: ModelSettings, *, on_gpus: bool) -> ModelSettings:

@@ -8,19 +8,19 @@ from fr_reranker_plugin.errors import ScoringError
 from fr_reranker_plugin.scoring.scorer import Logits, Pair, Scorer, as_logits
 
 
-def score_rows(scorer: Scorer, rows: Sequence[Sequence[Pair]]) -> list[Logits | ScoringError]:
+async def score_rows(scorer: Scorer, rows: Sequence[Sequence[Pair]]) -> list[Logits | ScoringError]:
     """Score the pairs of rows as one bulk request; if the model fails on it, each row as one of its own.
 
     :param rows: Pairs that belong together, such as those of one query. A row may be empty.
     :return: For each row one logit per pair, or the error of a row that the model fails on.
     """
     try:
-        logits = score_bulk(scorer, [pair for row in rows for pair in row])
+        logits = await score_bulk(scorer, [pair for row in rows for pair in row])
     except ScoringError as error:
-        return [error] if len(rows) == 1 else [one for row in rows for one in score_rows(scorer, [row])]
+        return [error] if len(rows) == 1 else [one for row in rows for one in await score_rows(scorer, [row])]
     return list(logits.parts(map(len, rows)))
 
 
-def score_bulk(scorer: Scorer, pairs: Sequence[Pair]) -> Logits:
+async def score_bulk(scorer: Scorer, pairs: Sequence[Pair]) -> Logits:
     """Score pairs that nobody waits for."""
-    return as_logits(scorer.score(pairs, priority="bulk"))
+    return as_logits(await scorer.ascore(pairs, priority="bulk"))
