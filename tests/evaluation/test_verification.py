@@ -1,13 +1,15 @@
 """Scores here are those of other libraries; where they are not, it is told."""
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fr_reranker_plugin import CrossEncoder, ModelLoadError, ModelSettings, SettingsError
+from fr_reranker_plugin import CrossEncoder, MissingDependencyError, ModelLoadError, ModelSettings, SettingsError
 from fr_reranker_plugin.evaluation import other_loaders, verification
+from fr_reranker_plugin.evaluation.fidelity_gates import GATES
 from fr_reranker_plugin.evaluation.french_pairs import french_pairs, plain_pairs
 from fr_reranker_plugin.evaluation.verification import LoaderResult, Verification, verify
 
@@ -140,6 +142,32 @@ def test_our_own_engine_must_load_a_supported_model(tiny_model: str, monkeypatch
     found = verify(in_float32(tiny_model), others=False)
     assert found.loaders[0].reason == "its configuration must hold something we do not know"
     assert (found.loaders[0].passed, found.passed) == (False, False)
+
+
+def test_an_engine_that_is_named_must_score(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = ModelSettings(model=tiny_model, device="cpu", dtype="float32", backend="onnx")
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("the graph does not load")
+
+    monkeypatch.setattr("fr_reranker_plugin.scoring.shared.SharedScorer", refuse)
+    found = verify(onnx, others=False)
+    assert [(one.loader, one.passed) for one in found.loaders] == [("ours, onnx", False)]
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError, match="onnxruntime"):
+        verify(onnx, others=False)
+
+
+def test_a_comparison_of_nothing_is_not_passed() -> None:
+    gate = GATES["float32"]
+    given = LoaderResult(loader="ours, torch", dtype="float32", gate=gate, passed=True)
+    absent = LoaderResult(loader="another", dtype="float32", gate=gate, reason="not installed")
+    for loaders, passed in ([given, absent], True), ([absent], False), ([], False):
+        found = Verification(
+            model="m", revision=None, device="cpu", max_length=512, pairs=1, equal_tokens=1, loaders=loaders
+        )
+        assert found.passed == passed
 
 
 def test_other_tokens_fail_even_with_equal_scores(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,8 +75,9 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Whether all tokens are equal, and no loader misses its gate."""
-        return self.equal_tokens == self.pairs and all(one.passed is not False for one in self.loaders)
+        """Whether all tokens are equal, and one loader or more gave scores and none misses its gate."""
+        gates = [one.passed for one in self.loaders if one.passed is not None]
+        return self.equal_tokens == self.pairs and bool(gates) and all(gates)
 
 
 class _Loader(NamedTuple):
@@ -103,6 +104,7 @@ def verify(
     :param others: Score with sentence-transformers and FlagEmbedding too, where they are installed.
     :param progress: Is told the name of each loader before it loads.
     :raises ModelLoadError: If the model cannot be found, or is not one that we support.
+    :raises MissingDependencyError: If ONNX Runtime is named and not installed.
     :raises SettingsError: If the device, dtype or backend that is named is not here.
     """
     engines = _engines(settings)
@@ -111,7 +113,8 @@ def verify(
     pairs = french_pairs()
     progress("transformers")
     reference = plain_transformers(folder, device, tokenizer.max_length)(plain_pairs(pairs))
-    loaders = [_ours(engine, batch) for engine in engines]
+    named = (settings.dtype, settings.backend) != ("auto", "auto")
+    loaders = [_ours(engine, batch, named=named) for engine in engines]
     loaders += _others(folder, device, tokenizer.max_length) if others else []
     return Verification(
         model=settings.model,
@@ -127,10 +130,14 @@ def verify(
 def _engines(settings: ModelSettings) -> list[ModelSettings]:
     """Give the settings of each of our engines to try.
 
+    :raises MissingDependencyError: If ONNX Runtime is named and not installed.
     :raises SettingsError: If what is named is not here.
     """
     from fr_reranker_plugin.scoring.loading import resolve_settings
+    from fr_reranker_plugin.scoring.onnx_session import check_onnxruntime
 
+    if settings.backend == "onnx":
+        check_onnxruntime()
     first = replace(settings, device=settings.devices[0])
     resolved = resolve_settings(first)
     here = replace(first, device=resolved.device)
@@ -164,14 +171,14 @@ def _equal_tokens(folder: Path, tokenizer: PairTokenizer, pairs: Sequence[Pair])
     return sum(one == other for one, other in zip(ours, theirs, strict=True))
 
 
-def _ours(settings: ModelSettings, batch: BatchSettings | None) -> _Loader:
+def _ours(settings: ModelSettings, batch: BatchSettings | None, *, named: bool) -> _Loader:
     def score(pairs: Sequence[Pair]) -> list[float]:
         from fr_reranker_plugin.scoring.shared import SharedScorer
 
         with closing(SharedScorer(settings, batch)) as scorer:
             return list(scorer.score(pairs))
 
-    return _Loader(f"ours, {settings.backend}", settings.dtype, score, required=settings.backend == "torch")
+    return _Loader(f"ours, {settings.backend}", settings.dtype, score, required=named or settings.backend == "torch")
 
 
 def _others(folder: Path, device: str, max_length: int) -> list[_Loader]:
