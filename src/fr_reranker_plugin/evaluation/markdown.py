@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import ROUND_DOWN, Context
 from typing import Any, Final
 
 _PROTOCOLS: Final = {
@@ -18,6 +19,7 @@ _UNORDERED: Final = (
 _AROUND_RELEVANT: Final = (
     " Lists that were put together around the relevant passages miss none of them: then these are figures of a pool."
 )
+_DOWN: Final = Context(prec=9, rounding=ROUND_DOWN)
 _POINTS: Final = 100
 _PLACES: Final = 2
 _LEAST_P: Final = 0.0001
@@ -137,17 +139,22 @@ def _thresholds(report: dict[str, Any]) -> Iterator[str]:
         best = found["suggested"]
         yield f"## Thresholds: {found['model']} after {found['first_stage']}"
         yield (
-            f"The best F1, {_points(best['f1'])}, is at a score of at least **{best['score']:.4g}**: that keeps "
+            f"The best F1, {_points(best['f1'])}, is at a score of at least **{_at_most(best['score'])}**: that keeps "
             f"{best['kept']} passages, precision {_points(best['precision'])}, recall {_points(best['recall'])}."
         )
         if found["curve"]:
             yield _curve(found["curve"])
 
 
+def _at_most(score: float) -> str:
+    """Give a threshold in few digits, and never above the score: that would not keep what it does."""
+    return f"{float(_DOWN.create_decimal_from_float(score)):.{_DOWN.prec}g}"
+
+
 def _curve(curve: Sequence[dict[str, float]]) -> str:
     heads = ["score ≥", "kept", "precision", "recall", "F1"]
     rows = (
-        [f"{one['score']:.4g}", str(one["kept"]), *(_points(one[name]) for name in ("precision", "recall", "f1"))]
+        [_at_most(one["score"]), str(one["kept"]), *(_points(one[name]) for name in ("precision", "recall", "f1"))]
         for one in curve[::_EVERY]
     )
     return table(heads, rows)

@@ -80,8 +80,8 @@ def as_report(measured: Measured) -> dict[str, Any]:
         "models": {name: {**asdict(facts), **_read(measured, facts)} for name, facts in measured.models.items()},
         "rows": [_row(measured, row) for row in measured.rows],
         "thresholds": [
-            {"first_stage": stage, "model": model, "suggested": _rounded(suggested(curve)._asdict()),
-             "curve": [_rounded(one._asdict()) for one in curve]}
+            {"first_stage": stage, "model": model, "suggested": _threshold(suggested(curve)),
+             "curve": [_threshold(one) for one in curve]}
             for (stage, model), curve in measured.curves.items()
         ],
         "published": {name: [asdict(one) for one in published_figures(name)] for name in measured.models},
@@ -167,6 +167,11 @@ def _tops(measured: Measured, row: Row, query: str) -> dict[str, Any]:
         place: {"passage": passage, "grade": grades.get(passage), "text": text[:_SHOWN]}
         for place, passage, text in zip(("first_before", "first_after"), (candidates[0], now), texts, strict=True)
     }
+
+
+def _threshold(one: Threshold) -> dict[str, float]:
+    """Round the measures, but not the score: a threshold above it would not keep what it does."""
+    return {**_rounded(one._asdict()), "score": one.score}
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
