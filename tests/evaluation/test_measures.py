@@ -80,3 +80,9 @@ def test_the_grade_where_relevance_begins_does_not_touch_graded_measures() -> No
 def test_an_unknown_measure_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="there is no measure"):
         check_measures([name])
+
+
+@pytest.mark.parametrize(("name", "reason"), [("R", "cannot be computed"), ("nDCG@0", "1 place or more")])
+def test_a_measure_that_lacks_something_is_refused_before_the_work(name: str, reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        check_measures(["RR@10", name])

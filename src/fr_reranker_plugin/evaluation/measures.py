@@ -26,10 +26,13 @@ def check_measures(names: Sequence[str], *, relevant_from: int = 1) -> list[str]
 
     :param relevant_from: The lowest grade that counts as relevant, for measures without a `rel` of their own; measures
         of graded relevance (nDCG) use the grades as they are.
-    :raises SettingsError: If there is no such measure.
+    :raises SettingsError: If there is no such measure, or it cannot be computed here.
     :raises MissingDependencyError: If ir-measures is not installed.
     """
-    return [str(measure) for measure in _parsed(names, relevant_from)]
+    measures = _parsed(names, relevant_from)
+    for measure in measures:
+        _try(measure)
+    return [str(measure) for measure in measures]
 
 
 def measure_rankings(rankings: Rankings, qrels: Mapping[str, Mapping[str, int]], names: Sequence[str]) -> Values:
@@ -57,6 +60,21 @@ def measure_rankings(rankings: Rankings, qrels: Mapping[str, Mapping[str, int]],
 
 def _as_scores(ranking: Sequence[str]) -> dict[str, float]:
     return {passage: -float(place) for place, passage in enumerate(dict.fromkeys(ranking))}
+
+
+def _try(measure: Any) -> None:  # noqa: ANN401 -- ir-measures has no types
+    """Measure an invented ranking: what a measure lacks shows only then, and scoring may take days."""
+    import ir_measures
+
+    expected = f"expected names like {', '.join(DEFAULT_MEASURES)}"
+    if measure.params.get("cutoff", 1) < 1:  # trec_eval's code ends the process
+        raise SettingsError(f"the measure {str(measure)!r} must look at 1 place or more; {expected}")
+    try:
+        list(ir_measures.iter_calc([measure], {"q": {"a": 1}}, {"q": {"a": 1.0}}))
+    except Exception as error:
+        raise SettingsError(
+            f"the measure {str(measure)!r} cannot be computed ({type(error).__name__}: {error}); {expected}"
+        ) from error
 
 
 def _parsed(names: Sequence[str], relevant_from: int) -> list[Any]:
