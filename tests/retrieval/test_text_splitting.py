@@ -67,6 +67,21 @@ def test_nothing_to_read_gives_no_passage(text):
     assert list(split_passages(text)) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        ", ".join(["M. Dupont"] * 100_000),
+        "Préface" + "." * 300_000 + "7",
+        "Fin." + " " * 300_000 + "suite",
+        "mot " * 1_000_000,
+    ],
+    ids=["abbreviations", "dot leaders", "spaces", "no sentence"],
+)
+@pytest.mark.parametrize("split", [split_sentences, split_passages])
+def test_long_texts_of_any_kind_are_split_before_the_timeout(split, text):
+    assert " ".join(split(text)).split() == text.split()  # with the square of the length it would take an hour
+
+
 def test_too_few_words_are_refused():
     with pytest.raises(SettingsError, match="words must be >= 10"):
         list(split_passages("Un.", words=3))

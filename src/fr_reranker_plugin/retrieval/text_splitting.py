@@ -12,11 +12,16 @@ _ABBREVIATIONS: Final = (
     "M MM Mme Mmes Mlle Dr Me Mgr Pr St Ste art al av apr cf chap ch env etc ex fig hab max min n no p pp par ref réf "
     "resp s sq t tél vol bd janv févr avr juil sept oct nov déc"
 )
-_SENTENCE_END: Final = re.compile(r"[.!?…]+(?:\s?»|[\"'”’)\]])*\s+(?=[\"'«“‘(\[]?\s*[^\W_a-zà-öø-ÿ])")
+_NOT_AN_END: Final = frozenset(_ABBREVIATIONS.casefold().split())
+_LONGEST: Final = max(map(len, _NOT_AN_END))
+
+# Each repetition gives nothing back and starts at its first character only, so that long runs are read once.
+_SENTENCE_END: Final = re.compile(
+    r"(?<![.!?…])[.!?…]++(?:\s?»|[\"'”’)\]])*+\s++(?=(?:[\"'«“‘(\[]\s*+)?[^\W_a-zà-öø-ÿ])"
+)
 _LAST_WORD: Final = re.compile(r"[^\W\d_]+$")
 _HEADING: Final = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*$", re.MULTILINE)
 _PARAGRAPH_END: Final = re.compile(r"\n[ \t]*\n\s*")
-_NOT_AN_END: Final = frozenset(_ABBREVIATIONS.casefold().split())
 
 
 def split_sentences(text: str) -> Iterator[str]:
@@ -27,7 +32,7 @@ def split_sentences(text: str) -> Iterator[str]:
     """
     start = 0
     for end in _SENTENCE_END.finditer(text):
-        word = _LAST_WORD.search(text, start, end.start())
+        word = _LAST_WORD.search(text, max(start, end.start() - _LONGEST - 1), end.start())
         abbreviated = end[0].lstrip().startswith(".") and not end[0].startswith(("..", ".»"))
         if word and abbreviated and (len(word[0]) == 1 or word[0].casefold() in _NOT_AN_END):
             continue
@@ -88,8 +93,8 @@ def _cut(paragraph: str, words: int) -> Iterator[str]:
             yield " ".join(run)
             run = []
         run += tokens
-        while len(run) > words:
-            yield " ".join(run[:words])
-            run = run[words:]
+        full = (len(run) - 1) // words * words
+        yield from (" ".join(run[start : start + words]) for start in range(0, full, words))
+        run = run[full:]
     if run:
         yield " ".join(run)
