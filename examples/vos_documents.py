@@ -39,7 +39,7 @@ CONVERTERS = {
 
 
 def french_passages(text: str) -> list[str]:
-    """Whole sentences, 80 words at most, each passage under its heading."""
+    """Whole sentences, 80 words at most, each passage under its headings."""
     return list(split_passages(text, words=80))
 
 

@@ -50,12 +50,61 @@ def test_sentences_keep_every_word_too(pieces):
     assert " ".join(split_sentences(text)).split() == text.split()
 
 
-def test_a_heading_opens_every_passage_of_its_section():
-    text = "Avant.\n\n# Naissance #\n\n" + "Une phrase de cinq mots. " * 6 + "\n\n## Vote\nÀ la mairie."
-    passages = list(split_passages(text, words=15))
-    assert passages[0] == "Avant."
-    assert passages[1:3] == ["Naissance\n" + " ".join(["Une phrase de cinq mots."] * 3)] * 2
-    assert passages[3] == "Vote\nÀ la mairie."
+def test_the_headings_above_a_section_open_every_passage_of_it():
+    text = "Avant.\n\n# Naissance #\n\n" + "Une phrase de cinq mots. " * 6 + "\n\n## Vote\nÀ la mairie.\n# Fin\nOui."
+    assert list(split_passages(text, words=15)) == [
+        "Avant.",
+        *["Naissance\n" + " ".join(["Une phrase de cinq mots."] * 3)] * 2,
+        "Naissance\nVote\nÀ la mairie.",
+        "Fin\nOui.",
+    ]
+
+
+def test_a_title_with_nothing_but_sections_under_it_is_kept():
+    text = "# Congé parental\n\n## Durée\n\nUn an au plus.\n\n### Jumeaux\nTrois ans.\n\n## Demande\n\nPar lettre.\n"
+    assert list(split_passages(text)) == [
+        "Congé parental\nDurée\nUn an au plus.",
+        "Congé parental\nDurée\nJumeaux\nTrois ans.",
+        "Congé parental\nDemande\nPar lettre.",
+    ]
+
+
+def test_the_line_ends_of_windows_change_nothing():
+    text = "# Vote #\n\n## Où\nLà.\n\n" + "Une phrase de cinq mots. " * 3 + "\n\n```\n# non\n```\n\n# Fin\nOui."
+    assert list(split_passages(text.replace("\n", "\r\n"), words=15)) == list(split_passages(text, words=15))
+
+
+@pytest.mark.parametrize(
+    ("line", "heading"),
+    [
+        ("## Langage C#", "Loi Langage C#"),
+        ("## Vote ##  ", "Loi Vote"),
+        ("#\tVote", "Vote"),
+        ("# Vote # et # fin", "Vote # et # fin"),
+        ("# ##", ""),
+        ("#Vote", None),
+        ("####### Vote", None),
+    ],
+)
+def test_a_heading_is_what_markdown_says(line, heading):
+    (passage,) = split_passages(f"# Loi\n{line}\nOui.")
+    assert passage.split() == (f"Loi {line} Oui." if heading is None else f"{heading} Oui.").split()
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"), [("```", "```"), ("~~~ python", "~~~~"), ("  ````python", "  `````"), ("```", "")]
+)
+def test_what_looks_like_a_heading_in_a_block_of_code_is_none(opening, closing):
+    code = f"{opening}\n# commentaire\n``\nouvrir()\n~~~ non\n{closing}"
+    (passage,) = split_passages(f"# Ouvrir\n{code}")
+    assert passage.split() == f"Ouvrir\n{code}".split()
+    assert [passage.splitlines()[0] for passage in split_passages(f"{code}\n# Fermer\nOui.")][1:] == (
+        ["Fermer"] if closing else []
+    )
+
+
+def test_code_within_a_line_opens_no_block():
+    assert list(split_passages("```ouvrir()``` suffit.\n# Vote\nOui.")) == ["```ouvrir()``` suffit.", "Vote\nOui."]
 
 
 def test_short_paragraphs_share_a_passage():

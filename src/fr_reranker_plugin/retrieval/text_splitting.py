@@ -1,4 +1,4 @@
-"""French text in passages that a bi-encoder can read: whole sentences, under the heading that they stand under."""
+"""French text in passages that a bi-encoder can read: whole sentences, under the headings that they stand under."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _SENTENCE_END: Final = re.compile(
     r"(?<![.!?…])[.!?…]++(?:\s?»|[\"'”’)\]])*+\s++(?=(?:[\"'«“‘(\[]\s*+)?[^\W_a-zà-öø-ÿ])"
 )
 _LAST_WORD: Final = re.compile(r"[^\W\d_]+$")
-_HEADING: Final = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*$", re.MULTILINE)
+_HEADING: Final = re.compile(r"(#{1,6})[ \t]+(\S.*)")
+_CLOSING_MARKS: Final = re.compile(r"(?<![^ \t])#+$")
+_FENCE: Final = re.compile(r" {0,3}(`{3,}+(?!.*`)|~{3,}+)(.*)")
 _PARAGRAPH_END: Final = re.compile(r"\n[ \t]*\n\s*")
 
 
@@ -46,24 +48,44 @@ def split_sentences(text: str) -> Iterator[str]:
 def split_passages(text: str, *, words: int = 120) -> Iterator[str]:
     """Yield passages of at most `words` words, which end where a paragraph or a sentence does.
 
-    Short paragraphs are put together, unless a Markdown heading stands between them. A heading opens every passage of
-    its section, on a line of its own. A sentence that is longer than `words` is cut.
+    Short paragraphs are put together, unless a Markdown heading stands between them. The headings that a section stands
+    under, from the title of the text down, open each of its passages, each on a line of its own; their words are not
+    counted. What looks like a heading in a block of code is none. A sentence that is longer than `words` is cut.
 
     :raises SettingsError: If `words` is below 10.
     """
     check_whole_number("words", words, at_least=10)
-    for heading, body in _sections(text):
+    for headings, body in _sections(text):
         for passage in _packed(body, words):
-            yield f"{heading}\n{passage}" if heading else passage
+            yield "\n".join(filter(None, [*headings, passage]))
 
 
-def _sections(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each heading with what stands under it."""
-    heading, start = "", 0
-    for found in _HEADING.finditer(text):
-        yield heading, text[start : found.start()]
-        heading, start = found[1], found.end()
-    yield heading, text[start:]
+def _sections(text: str) -> Iterator[tuple[list[str], str]]:
+    """Yield the headings that each section stands under, the highest first, with what stands there."""
+    headings: dict[int, str] = {}
+    body: list[str] = []
+    for line, is_code in _lines(text):
+        heading = None if is_code else _HEADING.fullmatch(line)
+        if heading is None:
+            body.append(line)
+            continue
+        yield list(headings.values()), "\n".join(body)
+        level, body = len(heading[1]), []
+        headings = {above: title for above, title in headings.items() if above < level}
+        headings[level] = _CLOSING_MARKS.sub("", heading[2].rstrip()).rstrip()
+    yield list(headings.values()), "\n".join(body)
+
+
+def _lines(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the lines, and whether they belong to a block of code between fences of ``` or ~~~."""
+    fence = ""
+    for line in text.replace("\r\n", "\n").split("\n"):
+        mark = _FENCE.fullmatch(line)
+        yield line, bool(fence or mark)
+        if mark and not fence:
+            fence = mark[1]
+        elif mark and mark[1].startswith(fence) and not mark[2].strip():
+            fence = ""
 
 
 def _packed(body: str, words: int) -> Iterator[str]:
