@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fr_reranker_plugin import FilterError, SettingsError, StoredDocument
 from fr_reranker_plugin.retrieval.document_database import DocumentDatabase
 from fr_reranker_plugin.retrieval.documents import check_documents
+from fr_reranker_plugin.retrieval.filters import DEEPEST
 
 KEYS = ["a", "b", "é", "with space", 'quo"te', "it's", "$", ""]
 DATES = [
@@ -87,7 +88,7 @@ filters = st.recursive(
         st.sampled_from(["AND", "OR", "NOT"]),
         st.lists(inner, max_size=3),
     ),
-    max_leaves=5,
+    max_leaves=8,
 )
 
 
@@ -141,6 +142,45 @@ def test_every_field_compares_with_every_kind_of_string(field: str, operator: st
     wanted = [wanted] if "in" in operator else wanted
     for document in documents:
         check_agreement([document], {"field": field, "operator": operator, "value": wanted})
+
+
+def nested(leaf: dict, operators: list[str], *, alone: bool = False) -> dict:
+    """Compose a filter step by step: a condition more for each operator, with the comparison beside it or alone."""
+    condition = leaf
+    for operator in operators:
+        condition = {"operator": operator, "conditions": [condition] if alone else [leaf, condition]}
+    return condition
+
+
+SEVERAL = [
+    StoredDocument("0", "x", {"n": 1, "d": "2020-01-01"}),
+    StoredDocument("1", "2020-01-01", {"n": 2.5, "d": "2020-01-01T00:00:00"}),
+    StoredDocument("2", "", {}),
+]
+LEAVES = [
+    {"field": "meta.n", "operator": "==", "value": 1},
+    {"field": "meta.n", "operator": "<", "value": 2},
+    {"field": "meta.d", "operator": "not in", "value": ["2020-01-01", [1], {"a": 1}]},
+    {"field": "content", "operator": "!=", "value": "2020-01-01T00:00:00"},
+]
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=str)
+@pytest.mark.parametrize("operator", ["AND", "OR"])
+def test_conditions_that_are_joined_alike_may_be_nested_at_will(leaf: dict, operator: str) -> None:
+    check_agreement(SEVERAL, nested(leaf, [operator] * 60))
+    for count in (59, 60):
+        check_agreement(SEVERAL, nested(leaf, ["NOT"] * count, alone=True))
+        check_agreement(SEVERAL, nested(leaf, [operator, "NOT"] * 15 + ["NOT"] * (count - 30), alone=True))
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=str)
+@pytest.mark.parametrize("operators", [["AND", "OR"], ["OR", "AND"], ["NOT", "NOT"]], ids=str)
+def test_other_conditions_may_be_nested_up_to_a_limit_that_is_told(leaf: dict, operators: list[str]) -> None:
+    for depth in range(1, DEEPEST + 1):
+        check_agreement(SEVERAL, nested(leaf, (operators * depth)[:depth]))
+    with pytest.raises(FilterError, match=f"nested more than {DEEPEST} deep"):
+        found(SEVERAL, nested(leaf, operators * DEEPEST))
 
 
 def test_a_date_object_means_its_iso_form() -> None:

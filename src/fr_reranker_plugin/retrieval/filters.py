@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from fr_reranker_plugin.errors import FilterError
 from fr_reranker_plugin.retrieval.documents import canonical_json
@@ -19,6 +19,12 @@ Comparisons: `==`, `!=`, `>`, `>=`, `<`, `<=`, `in`, `not in`. Logic: `AND`, `OR
 Fields: `id`, `content` (the text), and `meta.key` or just `key`; dots go into nested dictionaries.
 A missing value is `None`: it equals `None` and is neither larger nor smaller than anything.
 """
+
+DEEPEST: Final = 16
+"""How deep conditions may be nested once they are joined: the parser of SQLite gives up at 19."""
+
+_Part = tuple[Any, bool]
+"""A condition, and whether its contrary is meant."""
 
 _COMPARISONS: Final = ("==", "!=", *ORDERINGS, "in", "not in")
 _LOGIC: Final = ("AND", "OR", "NOT")
@@ -35,7 +41,8 @@ def compile_filter(filters: Filter | None) -> tuple[str, list[Any]]:
     The expression is 0 or 1, never null. It numbers its parameters from `?1`; a plain `?` after it takes the next.
 
     :param filters: `None` and an empty one match everything.
-    :raises FilterError: If the filter is malformed. What depends on the documents' values is raised by the search.
+    :raises FilterError: If the filter is malformed, or nested more than `DEEPEST` deep. What depends on the documents'
+        values is raised by the search.
     """
     compiler = _Compiler()
     return compiler.condition(filters) if filters else "1", compiler.parameters
@@ -56,28 +63,23 @@ class _Compiler:
     def __init__(self) -> None:
         self.parameters: list[Any] = []
 
-    def condition(self, condition: object) -> str:
-        if not isinstance(condition, Mapping):
-            raise FilterError(f"a filter must be a dictionary, got {type(condition).__name__}")
-        return self._comparison(condition) if "field" in condition else self._logic(condition)
-
-    def _logic(self, condition: Mapping[str, Any]) -> str:
-        logic = _required(condition, "operator")
-        conditions = _required(condition, "conditions")
-        if logic not in _LOGIC:
-            raise FilterError(f"unknown logical operator {logic!r}; expected one of {', '.join(_LOGIC)}")
-        if not isinstance(conditions, (list, tuple)):
-            raise FilterError(f"'conditions' must be a list, got {type(conditions).__name__}")
-        parts = [self.condition(part) for part in conditions]
+    def condition(self, condition: object, *, negated: bool = False, depth: int = 0) -> str:
+        """Give the SQL of a condition, or of its contrary: NOT goes down to the comparisons, and costs no depth."""
+        if _is_comparison(condition):
+            return self._comparison(condition, negated=negated)
+        if depth == DEEPEST:
+            raise FilterError(
+                f"a filter is nested more than {DEEPEST} deep, AND inside AND and OR inside OR not counted; "
+                "write it flatter"
+            )
+        every, parts = _joined(condition, negated=negated)
         if not parts:
-            return "1" if logic == "AND" else "0"
+            return str(int(every))
         # CASE goes from left to right and stops, as Python does: AND and OR of SQL would promise neither
-        if logic == "OR":
-            return f"CASE {' '.join(f'WHEN {part} THEN 1' for part in parts)} ELSE 0 END"
-        every = f"CASE {' '.join(f'WHEN NOT {part} THEN 0' for part in parts)} ELSE 1 END"
-        return every if logic == "AND" else f"(NOT {every})"
+        decisive = [self.condition(part, negated=contrary != every, depth=depth + 1) for part, contrary in parts]
+        return f"CASE {' '.join(f'WHEN {part} THEN {int(not every)}' for part in decisive)} ELSE {int(every)} END"
 
-    def _comparison(self, condition: Mapping[str, Any]) -> str:
+    def _comparison(self, condition: Mapping[str, Any], *, negated: bool) -> str:
         field, comparison = condition["field"], _required(condition, "operator")
         wanted = _json_value(_required(condition, "value"))
         if not isinstance(field, str) or not field:
@@ -85,12 +87,13 @@ class _Compiler:
         if comparison not in _COMPARISONS:
             raise FilterError(f"unknown comparison operator {comparison!r}; expected one of {', '.join(_COMPARISONS)}")
         if comparison in ORDERINGS:
-            return self._ordered(field, comparison, wanted)
+            ordered = self._ordered(field, comparison, wanted)
+            return f"(NOT {ordered})" if negated else ordered
         if comparison in ("in", "not in") and not isinstance(wanted, list):
             raise FilterError(f"the value of {comparison!r} must be a list, got {type(wanted).__name__}")
         choices = wanted if comparison in ("in", "not in") else [wanted]
         equal = self._column(field, choices) if field in _COLUMNS else self._equal(self.value(field), choices)
-        return equal if comparison in ("==", "in") else f"(NOT {equal})"
+        return equal if (comparison in ("==", "in")) != negated else f"(NOT {equal})"
 
     def value(self, field: str) -> str:
         """Give the SQL for the JSON text of a field, which is null if there is no such field."""
@@ -157,6 +160,38 @@ class _Compiler:
     def _bind(self, value: object) -> str:
         self.parameters.append(value)
         return f"?{len(self.parameters)}"
+
+
+def _is_comparison(condition: object) -> TypeGuard[Mapping[str, Any]]:
+    if not isinstance(condition, Mapping):
+        raise FilterError(f"a filter must be a dictionary, got {type(condition).__name__}")
+    return "field" in condition
+
+
+def _joined(condition: object, *, negated: bool) -> tuple[bool, list[_Part]]:
+    """Give whether every part must hold, or any, and the parts, among them those of parts that are joined alike."""
+    every, parts = _parts_of(condition, negated=negated)
+    waiting, joined = parts[::-1], []
+    while waiting:
+        part, contrary = waiting.pop()
+        if not _is_comparison(part):
+            alike, inner = _parts_of(part, negated=contrary)
+            if alike == every or len(inner) == 1:
+                waiting += inner[::-1]
+                continue
+        joined.append((part, contrary))
+    return every, joined
+
+
+def _parts_of(condition: Any, *, negated: bool) -> tuple[bool, list[_Part]]:  # noqa: ANN401 -- no comparison
+    logic = _required(condition, "operator")
+    conditions = _required(condition, "conditions")
+    if logic not in _LOGIC:
+        raise FilterError(f"unknown logical operator {logic!r}; expected one of {', '.join(_LOGIC)}")
+    if not isinstance(conditions, (list, tuple)):
+        raise FilterError(f"'conditions' must be a list, got {type(conditions).__name__}")
+    contrary = negated != (logic == "NOT")
+    return (logic == "AND") != negated, [(part, contrary) for part in conditions]
 
 
 def _required(condition: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 -- the callers check it
