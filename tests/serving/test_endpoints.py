@@ -196,6 +196,14 @@ def test_retrieve_filters_and_says_what_is_wrong_with_a_filter(index_server):
     assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_request")
 
 
+def test_the_bi_encoder_runs_where_the_cross_encoder_does_and_asks_the_hub_no_more(serve, folder, tiny_model):
+    model = ModelSettings(model=tiny_model, device=["cpu"], local_files_only=True)
+    server = serve(SharedScorer(model), index=folder)
+    encoder = server.door.first_stage._opened().encoder.model
+    assert (encoder.device, encoder.local_files_only) == ("cpu", True)
+    assert server.post("/retrieve", {"query": "Une naissance ?"}).status_code == 200
+
+
 def test_without_an_index_there_is_nothing_to_retrieve_from(tiny_server):
     assert tiny_server.post("/retrieve", {"query": "q"}).status_code == 404
 

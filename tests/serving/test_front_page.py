@@ -115,7 +115,7 @@ def test_the_sample_collection_is_searched_from_memory(small_sample, tiny_model)
 
 
 async def test_a_server_that_is_told_to_stop_does_not_encode_the_sample_to_its_end():
-    first_stage = SampleFirstStage()
+    first_stage = SampleFirstStage(ModelSettings(model="embedded"))
     first_stage.close()
     with pytest.raises(IndexClosedError, match="told to stop"):
         await first_stage.warm_up()

@@ -57,7 +57,8 @@ def search(  # noqa: PLR0913 -- each parameter is an option of the command
         raise SettingsError("the query must have text, got an empty one; put the question into quotes")
     wanted = _filter(filters)
     silence_libraries()
-    with DocumentIndex.open(folder, read_only=True) as index:
+    device, local = options.model_settings().devices[0], options.local_files_only
+    with DocumentIndex.open(folder, read_only=True, device=device, local_files_only=local) as index:
         count = max(candidates, top_k) if rerank else top_k
         hits = index.search(query, count, method=method.value, filters=wanted)
     if not hits:

@@ -88,7 +88,7 @@ class DocumentIndex:
         return cls(dense, encoder, LexicalPart(dense, folder, bm25), owned=None)
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 -- what is opened, how, and where the encoder runs
         cls,
         folder: Path | str,
         encoder: Encoder | None = None,
@@ -97,6 +97,8 @@ class DocumentIndex:
         memory_map: bool = False,
         verify: bool = True,
         bm25: BM25Settings | None = None,
+        device: str | None = None,
+        local_files_only: bool = False,
     ) -> Self:
         """Open a saved index.
 
@@ -105,6 +107,8 @@ class DocumentIndex:
         :param memory_map: Leave the vectors on disk; with `read_only` only.
         :param verify: Compare the checksums of all files; without it, their sizes only.
         :param bm25: How words are weighed; not saved with the index, so say what was said to `create`.
+        :param device: Where an encoder that is loaded runs; see `ModelSettings`.
+        :param local_files_only: Load it without asking the Hub.
         :raises IndexFolderError: If there is no index, it is damaged, of another encoder, or of a newer version.
         :raises ModelLoadError: If its encoder cannot be loaded.
         """
@@ -112,7 +116,7 @@ class DocumentIndex:
         owned = None
         try:
             if encoder is None:
-                encoder = owned = _encoder_of(dense, folder)
+                encoder = owned = _encoder_of(dense, folder, device=device, local_files_only=local_files_only)
             dense.settings.check_encoder(encoder.identity, str(folder))
         except BaseException:
             dense.close()
@@ -235,7 +239,7 @@ def _fused(rankings: Sequence[Sequence[Hit]], k: int) -> list[Hit]:
     return [Hit(documents[id_], score) for id_, score in merged[:k]]
 
 
-def _encoder_of(dense: DenseIndex, folder: Path | str) -> SharedEncoder:
+def _encoder_of(dense: DenseIndex, folder: Path | str, *, device: str | None, local_files_only: bool) -> SharedEncoder:
     """Give the encoder that an index was made with.
 
     :raises IndexFolderError: If the index does not say.
@@ -243,4 +247,4 @@ def _encoder_of(dense: DenseIndex, folder: Path | str) -> SharedEncoder:
     made_by = dense.settings.encoder
     if made_by is None:
         raise IndexFolderError(f"{folder} does not say which encoder its vectors are of; give `encoder`")
-    return SharedEncoder.of(made_by)
+    return SharedEncoder.of(made_by, device=device, local_files_only=local_files_only)

@@ -49,13 +49,16 @@ class SharedEncoder(SharedModel[BatchingEncoder]):
         self.query_prefix, self.passage_prefix = query_prefix, passage_prefix
 
     @classmethod
-    def of(cls, identity: EncoderIdentity) -> Self:
+    def of(cls, identity: EncoderIdentity, *, device: str | None = None, local_files_only: bool = False) -> Self:
         """Give the encoder that made vectors, by what an index says of it; loads the model.
 
+        :param device: See `ModelSettings`, as for `local_files_only`.
         :raises ModelLoadError: If it cannot be loaded.
         """
         make = partial(cls, query_prefix=identity.query_prefix, passage_prefix=identity.passage_prefix)
-        model = ModelSettings(model=identity.model, revision=identity.revision)
+        model = ModelSettings(
+            model=identity.model, revision=identity.revision, device=device, local_files_only=local_files_only
+        )
         encoder = make(model)
         if encoder.max_length == identity.max_length:
             return encoder  # with its usual length it is more likely that others use it, too

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from fr_reranker_plugin.errors import RerankerError, SettingsError
+from fr_reranker_plugin.scoring.settings import ModelSettings
 from fr_reranker_plugin.scoring.shared import SharedScorer
 from fr_reranker_plugin.serving import front_page, operations, pairs, rerank_v1, rerank_v2, retrieve, searched, tei
 from fr_reranker_plugin.serving.door import Door
@@ -51,7 +52,7 @@ def create_app(
     :param sample: Search the sample collection instead.
     :raises SettingsError: If both are asked for.
     """
-    first_stage = _first_stage(index, sample=sample)
+    first_stage = _first_stage(index, scorer.model, sample=sample)
     door = Door(
         scorer=scorer,
         settings=settings or ServerSettings(),
@@ -76,12 +77,12 @@ def create_app(
     return app
 
 
-def _first_stage(index: Path | str | None, *, sample: bool) -> FirstStage | None:
+def _first_stage(index: Path | str | None, model: ModelSettings, *, sample: bool) -> FirstStage | None:
     if sample and index is not None:
         raise SettingsError(f"give an index or the sample collection, not both (index is {str(index)!r})")
     if sample:
-        return SampleFirstStage()
-    return None if index is None else FirstStage(index)
+        return SampleFirstStage(model)
+    return None if index is None else FirstStage(index, model)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from fr_reranker_plugin.collections import load_collection, sample_folder
 from fr_reranker_plugin.errors import IndexClosedError, IndexFolderError
 from fr_reranker_plugin.retrieval.index_threads import in_index_thread
+from fr_reranker_plugin.scoring.settings import EMBEDDED, ModelSettings
 
 if TYPE_CHECKING:
     from fr_reranker_plugin.retrieval.document_index import DocumentIndex, SearchMethod
@@ -33,13 +34,16 @@ class FirstStage:
     """The documents of an index folder, read-only; what its writer saves is found from then on.
 
     :param folder: Where the index is.
+    :param model: The cross-encoder that reranks: the bi-encoder runs on its device, the first of several, and asks the
+        Hub no more than it does.
     :ivar questions: Questions to try, where they are known.
     """
 
     questions: Sequence[str] = ()
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, model: ModelSettings) -> None:
         self._folder = folder
+        self._device, self._local_files_only = model.devices[0], model.local_files_only
         self._index: DocumentIndex | None = None
 
     async def warm_up(self) -> None:
@@ -87,7 +91,9 @@ class FirstStage:
     def _open(self) -> DocumentIndex:
         from fr_reranker_plugin.retrieval.document_index import DocumentIndex
 
-        return DocumentIndex.open(self._folder, read_only=True)
+        return DocumentIndex.open(
+            self._folder, read_only=True, device=self._device, local_files_only=self._local_files_only
+        )
 
 
 class SampleFirstStage(FirstStage):
@@ -96,8 +102,8 @@ class SampleFirstStage(FirstStage):
     :raises CollectionError: If this installation has no sample collection.
     """
 
-    def __init__(self) -> None:
-        super().__init__(sample_folder())
+    def __init__(self, model: ModelSettings) -> None:
+        super().__init__(sample_folder(), model)
         self._collection = load_collection(self._folder)
         self._encoder: SharedEncoder | None = None
         self._is_closed = False
@@ -114,9 +120,8 @@ class SampleFirstStage(FirstStage):
         from fr_reranker_plugin.retrieval.document_index import DocumentIndex
         from fr_reranker_plugin.retrieval.documents import StoredDocument
         from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder
-        from fr_reranker_plugin.scoring.settings import EMBEDDED, ModelSettings
 
-        self._encoder = SharedEncoder(ModelSettings(model=EMBEDDED))
+        self._encoder = SharedEncoder(ModelSettings(model=EMBEDDED, device=self._device))
         index = DocumentIndex.create(None, self._encoder)
         passages = iter(self._collection.corpus.items())
         while some := list(islice(passages, _ENCODED_AT_ONCE)):
