@@ -52,6 +52,35 @@ def test_indexing_again_replaces_and_adds(sources: Path, tmp_path: Path, run) ->
     assert [row["id"] for row in found] == [str(sources / "new.txt") + "#1"]
 
 
+def test_a_text_that_has_become_shorter_loses_its_last_passages_and_no_others(
+    sources: Path, tmp_path: Path, run
+) -> None:
+    run("index", str(tmp_path / "index"), str(sources))
+    (sources / "guide.md").write_text(MARKDOWN.partition("# Zoo")[0], encoding="utf-8")
+    done = run("index", str(tmp_path / "index"), str(sources), "--json").json
+    assert (done["documents"], done["new"], done["replaced"], done["removed"]) == (3, 0, 3, 1)
+    (sources / "guide.md").write_text("", encoding="utf-8")
+    done = run("index", str(tmp_path / "index"), str(sources), "--json").json
+    assert (done["documents"], done["removed"]) == (2, 1)
+
+
+def test_an_index_may_stand_among_the_documents(sources: Path, run) -> None:
+    (sources / "folder.txt").mkdir()
+    for new, replaced in ((4, 0), (0, 4)):
+        done = run("index", str(sources / "index"), str(sources), "--json")
+        assert (done.code, done.json["new"], done.json["replaced"]) == (0, new, replaced), done.err
+
+
+def test_a_kind_is_that_of_the_whole_index(sources: Path, tmp_path: Path, run) -> None:
+    index = str(tmp_path / "index")
+    assert run("index", index, str(tmp_path / "absent.md")).code == 2
+    assert run("index", index, str(sources), "--kind", "hnsw", "--json").json["kind"] == "hnsw"
+    refused = run("index", index, str(sources), "--kind", "flat")
+    assert refused.code == 2
+    assert "holds a hnsw index, which does not become flat" in refused.err
+    assert run("index", index, str(sources), "--json").json["kind"] == "hnsw"
+
+
 @pytest.mark.parametrize("method", ["dense", "bm25", "hybrid"])
 def test_a_filter_and_a_method_can_be_chosen(sources: Path, tmp_path: Path, run, method: str) -> None:
     run("index", str(tmp_path / "index"), str(sources))

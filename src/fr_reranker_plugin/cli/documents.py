@@ -17,30 +17,53 @@ _PASSAGES: Final = (".jsonl", ".ndjson", ".json")
 _CORPUS_FILE: Final = "corpus.jsonl"
 
 
-def read_documents(sources: Sequence[str], *, words: int) -> Iterator[StoredDocument]:
-    """Yield the documents of files and folders, one source after the other; a blank one is left out.
+class SourceDocuments:
+    """The documents of files and folders, one source after the other; blank ones are left out.
 
     Texts (.md, .txt) are cut into passages; the id of a passage is the path and a number. JSON and JSON lines hold one
     document each, with its `id` and, if there is one, its `metadata`; without an id it gets the path and a number.
+    Iterating raises `CollectionError` where a file cannot be read, is malformed, or is of a kind that is not known.
 
     :param words: Most words of a passage.
-    :raises CollectionError: If a source cannot be read, is malformed, or is of a kind that is not known.
+    :param apart_from: A folder of which nothing is read: that of the index, which may be inside a source.
+    :raises CollectionError: If there is nothing to read in a folder.
     """
-    for source in sources:
-        for path in _files(source):
-            documents = _passages_of(path, words) if _is_text(path) else _documents_of(path)
+
+    def __init__(self, sources: Sequence[str], *, words: int, apart_from: Path | None = None) -> None:
+        self.passages_of_texts: dict[str, int] = {}
+        """How many passages each text has that was read so far, by its path."""
+        self._words = words
+        self._files = [path for source in sources for path in _files(source, apart_from)]
+
+    def __iter__(self) -> Iterator[StoredDocument]:
+        for path in self._files:
+            documents = self._passages_of(path) if _is_text(path) else _documents_of(path)
             yield from (document for document in documents if document.text.strip())
 
+    def _passages_of(self, path: str) -> Iterator[StoredDocument]:
+        self.passages_of_texts[path] = 0
+        for number, passage in enumerate(split_passages(read_source(path).text, words=self._words), start=1):
+            self.passages_of_texts[path] = number
+            yield StoredDocument(passage_id(path, number), passage, {"source": path, "passage": number})
 
-def _files(source: str) -> Iterable[str]:
+
+def passage_id(path: str, number: int) -> str:
+    """Give the id of a passage, or of a document without one."""
+    return f"{path}#{number}"
+
+
+def _files(source: str, apart_from: Path | None) -> Iterable[str]:
     """Give the files to read: a folder's own, or a BEIR folder and any other source as they are."""
     folder = Path(source)
     if source == STANDARD_INPUT or not folder.is_dir() or (folder / _CORPUS_FILE).is_file():
         return [source]
-    files = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in _TEXTS + _PASSAGES]
+    kinds = _TEXTS + _PASSAGES
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in kinds and path.is_file()]
+    if apart_from is not None:
+        files = [path for path in files if not path.resolve().is_relative_to(apart_from.resolve())]
     if not files:
-        raise CollectionError(f"{source}: expected files that end in {', '.join(_TEXTS + _PASSAGES)}, found none")
-    return files
+        raise CollectionError(f"{source}: expected files that end in {', '.join(kinds)}, found none to read")
+    return map(str, files)
 
 
 def _is_text(path: str) -> bool:
@@ -53,12 +76,7 @@ def _is_text(path: str) -> bool:
     return suffix in _TEXTS
 
 
-def _passages_of(path: str, words: int) -> Iterator[StoredDocument]:
-    for number, passage in enumerate(split_passages(read_source(path).text, words=words), start=1):
-        yield StoredDocument(f"{path}#{number}", passage, {"source": path, "passage": number})
-
-
 def _documents_of(path: str) -> Iterator[StoredDocument]:
     for number, passage in enumerate(read_passages(path), start=1):
-        name = f"{path}#{number}" if passage.id is None else str(passage.id)
+        name = passage_id(path, number) if passage.id is None else str(passage.id)
         yield StoredDocument(name, passage.text, dict(passage.metadata))

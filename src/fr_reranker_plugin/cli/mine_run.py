@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from fr_reranker_plugin.cli.documents import read_documents
+from fr_reranker_plugin.cli.documents import SourceDocuments
 from fr_reranker_plugin.cli.evaluate_run import show_bar
 from fr_reranker_plugin.cli.scoring import silence_libraries
 from fr_reranker_plugin.cli.train_data_run import write
@@ -80,8 +80,8 @@ def run_mining(request: MiningRequest, out: Path, *, force: bool, as_json: bool)
 def _corpus(request: MiningRequest, queries: MinedQueries, opened: ExitStack) -> Corpus:
     if request.index is not None:
         return opened.enter_context(DocumentIndex.open(request.index, read_only=True))
-    documents = read_documents(request.corpus, words=request.passage_words) if request.corpus else queries.documents()
-    documents = _some(documents)
+    of_files = SourceDocuments(request.corpus, words=request.passage_words) if request.corpus else None
+    documents = _some(queries.documents() if of_files is None else of_files)
     if request.needs_words_only:
         return WordIndex(documents)
     encoder = opened.enter_context(closing(SharedEncoder(ModelSettings(model=request.encoder, device=request.device))))

@@ -33,7 +33,7 @@ def questions(  # noqa: PLR0913 -- each parameter is an option of the command
     environment variable OPENAI_API_KEY. Interrupted, the same command goes on; no passage is sent twice. Add negatives
     with 'fr-reranker train-data mine', and evaluate on questions of people.
     """
-    from fr_reranker_plugin.cli.documents import read_documents
+    from fr_reranker_plugin.cli.documents import SourceDocuments
     from fr_reranker_plugin.cli.evaluate_run import show_bar
     from fr_reranker_plugin.training.chat_endpoint import ChatEndpoint
     from fr_reranker_plugin.training.examples import check_output, write_examples
@@ -47,7 +47,7 @@ def questions(  # noqa: PLR0913 -- each parameter is an option of the command
         temperature=temperature,
         seed=seed,
     )
-    texts = list(dict.fromkeys(document.text for document in read_documents(sources, words=passage_words)))
+    texts = list(dict.fromkeys(document.text for document in SourceDocuments(sources, words=passage_words)))
     if not texts:
         raise CollectionError(f"no passages in {', '.join(sources)}; nothing to ask about")
     drawn = random.Random(seed).sample(texts, min(passages, len(texts)))  # noqa: S311 -- not a secret
