@@ -172,6 +172,68 @@ def test_words_that_are_saved_are_those_of_the_saved_documents_whatever_another_
         assert [[(hit.document.id, hit.score) for hit in hits] for hits in found] == expected
 
 
+@pytest.mark.parametrize("change", ["add", "upsert", "update", "delete"])
+def test_words_follow_what_the_dense_index_itself_is_asked_to_change(encoder, tmp_path, change):
+    there, zoo = StoredDocument("a", "La mairie est ouverte."), StoredDocument("b", "Le zoo est fermé.")
+    changed = {"add": StoredDocument("c", "Le parc est ouvert."), "delete": there}.get(
+        change, StoredDocument("a", "Le parc est ouvert.")
+    )
+    with DocumentIndex.create(tmp_path, encoder) as index:
+        index.add([there, zoo])
+        assert ids(index.search("mairie", method="bm25")) == ["a"]
+        match change:
+            case "add" | "upsert":
+                getattr(index.dense, change)([changed], encoder.encode_passages([changed.text]))
+            case "update":
+                index.dense.update([changed])
+            case "delete":
+                index.dense.delete([changed.id])
+        found = index.search_many(["mairie", "parc"], method="bm25")
+        index.save()
+    assert [ids(hits) for hits in found] == {"add": [["a"], ["c"]], "delete": [[], []]}.get(change, [[], ["a"]])
+    with DocumentIndex.open(tmp_path, encoder) as again:
+        assert again.search_many(["mairie", "parc"], method="bm25") == found
+
+
+def test_words_can_be_searched_while_a_document_is_removed_and_added_again(encoder, monkeypatch):
+    with DocumentIndex.create(None, encoder) as index:
+        index.add(DOCUMENTS[:3])
+        read = index.dense.documents
+
+        def read_beside_another():
+            for document in read():
+                yield document
+                if changes:
+                    index.delete(changes)
+                    index.add(DOCUMENTS[:1])
+                    changes.clear()
+
+        changes = [DOCUMENTS[0].id]
+        monkeypatch.setattr(index.dense, "documents", read_beside_another)
+        every_word = " ".join(document.text for document in DOCUMENTS)
+        assert sorted(ids(index.search(every_word, 9, method="bm25"))) == sorted(one.id for one in DOCUMENTS[:3])
+        monkeypatch.undo()
+        expected = LexicalIndex.build(index.dense.documents()).search([every_word], 9)[0]
+        found = index.search(every_word, 9, method="bm25")
+        assert [(hit.document.id, hit.score) for hit in found] == expected
+
+
+def test_words_of_documents_that_change_while_they_are_saved_are_not_kept(encoder, tmp_path, monkeypatch):
+    with DocumentIndex.create(tmp_path, encoder) as index:
+        index.add(DOCUMENTS[:2])
+        read = index.dense.documents
+
+        def change_and_read():
+            index.dense.delete([DOCUMENTS[0].id])
+            return read()
+
+        monkeypatch.setattr(index.dense, "documents", change_and_read)
+        index.save()
+        assert ids(index.search(DOCUMENTS[0].text, 1, method="bm25")) != [DOCUMENTS[0].id]
+    with DocumentIndex.open(tmp_path, encoder) as again:
+        assert ids(again.search(DOCUMENTS[0].text, 1, method="bm25")) == [DOCUMENTS[0].id]
+
+
 def test_words_are_saved_beside_the_documents_wherever_the_process_has_gone(encoder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with DocumentIndex.create("index", encoder) as index:
@@ -213,7 +275,8 @@ def test_many_search_while_one_adds(encoder):
             adding.result(TIMEOUT)
         assert set(counts) == {20}
         assert len(index.search("a b c", 100, method="dense")) == 26
-        assert len(index._lexical.index()) == 26
+        every_word = " ".join(document.text for document in DOCUMENTS)
+        assert len(index.search(every_word, 100, method="bm25")) == 26
 
 
 def test_another_encoder_is_refused(saved):

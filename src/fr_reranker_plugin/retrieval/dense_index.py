@@ -223,7 +223,17 @@ class DenseIndex:
     @property
     def manifest(self) -> Manifest | None:
         """What was saved last; `None` if nothing was."""
-        return self._store.manifest
+        return None if self._store.saved is None else self._store.saved.manifest
+
+    @property
+    def revision(self) -> int:
+        """Another number whenever documents change, by this object or by `reload`: while it stays, so do they."""
+        return self._store.revision
+
+    def manifest_of(self, revision: int) -> Manifest | None:
+        """Give what was saved last, if the documents were those of `revision` then."""
+        saved = self._store.saved
+        return saved.manifest if saved is not None and saved.revision == revision else None
 
     def __len__(self) -> int:
         return self.count()

@@ -62,7 +62,7 @@ class DocumentIndex:
         self._lexical = lexical
         self._owned = owned
         self._one_change = threading.Lock()
-        """Held while documents change or are saved, so that a lexical index is of the documents it is saved beside."""
+        """Held while documents change or are saved: changes wait until their lexical index is saved beside them."""
 
     @classmethod
     def create(
@@ -140,9 +140,7 @@ class DocumentIndex:
     def delete(self, ids: Sequence[str]) -> int:
         """Remove documents, and tell how many there were."""
         with self._one_change:
-            removed = self.dense.delete(ids)
-            self._lexical.forget(saved=False)
-        return removed
+            return self.dense.delete(ids)
 
     def search(
         self, question: str, k: int = 10, *, method: SearchMethod = "hybrid", filters: Filter | None = None
@@ -185,11 +183,7 @@ class DocumentIndex:
 
     def reload(self) -> bool:
         """Follow the writer, and tell whether it has saved since; see `DenseIndex.reload`."""
-        with self._one_change:
-            changed = self.dense.reload()
-            if changed:
-                self._lexical.forget(saved=True)
-        return changed
+        return self.dense.reload()
 
     def close(self) -> None:
         """Give up files and memory; see `DenseIndex.close`."""
@@ -214,7 +208,6 @@ class DocumentIndex:
         vectors = self.encoder.encode_passages([document.text for document in documents])
         with self._one_change:
             (self.dense.upsert if replace else self.dense.add)(documents, vectors)
-            self._lexical.forget(saved=False)
         return len(documents)
 
     def _by_meaning(self, questions: Sequence[str], k: int, filters: Filter | None) -> list[list[Hit]]:

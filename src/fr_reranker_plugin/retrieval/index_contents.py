@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from fr_reranker_plugin.retrieval.vectors import Vectors
 _SELECTIONS_KEPT: Final = 16
 """A filter that is asked again, as that of a tenant is, is not looked up again until something changes."""
 
+_REVISIONS: Final = count()
 _NONE: Final = np.empty(0, dtype=np.int64)
 
 
@@ -35,8 +37,8 @@ class IndexContents:
     def __init__(self, vectors: VectorIndex, database: DocumentDatabase) -> None:
         self.vectors = vectors
         self.database = database
-        self.changed = False
-        """Whether documents differ from those that were saved last."""
+        self.revision = next(_REVISIONS)
+        """Another number whenever documents differ, here or in other contents: while it stays, so do they."""
         self._keeps_exact_vectors = vectors.compresses
         positions = database.positions()
         if len(positions) and positions[-1] >= vectors.total:
@@ -81,24 +83,27 @@ class IndexContents:
     def write(self, rows: Sequence[Row], has_vector: Sequence[bool]) -> None:
         """Give documents to the vectors that were appended last; those with a known id are replaced."""
         replaced = self.database.places([row.id for row in rows])
+        if rows:
+            self.revision = next(_REVISIONS)
         born = np.arange(self.vectors.total - sum(has_vector), self.vectors.total)
         positions = iter(born.tolist())
         self.database.write(rows, [next(positions) if has else None for has in has_vector])
-        self.changed |= bool(rows)
         self._count_again(born=born, died=replaced.values())
 
     def replace(self, rows: Sequence[Row]) -> int:
         """Replace text and metadata of documents whose id is known, and tell how many there were."""
         self._selections = {}
         replaced = self.database.replace(rows)
-        self.changed |= replaced > 0
+        if replaced:
+            self.revision = next(_REVISIONS)
         return replaced
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove documents, and tell how many there were."""
         places = self.database.places(ids)
+        if places:
+            self.revision = next(_REVISIONS)
         self.database.delete(list(places))
-        self.changed |= bool(places)
         self._count_again(died=places.values())
         return len(places)
 

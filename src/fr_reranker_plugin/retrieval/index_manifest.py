@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from fr_reranker_plugin.errors import IndexFolderError
 from fr_reranker_plugin.retrieval.index_settings import IndexSettings
@@ -105,6 +105,13 @@ class Manifest:
         for name in ("vectors_file", "documents_file"):
             known[name] = FileRecord(**known[name])
         return cls(**known)
+
+
+class Saved(NamedTuple):
+    """What was saved last, and the revision of the documents that it is of; see `DenseIndex.revision`."""
+
+    manifest: Manifest
+    revision: int
 
 
 def _parsed(path: Path, content: bytes) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from fr_reranker_plugin.retrieval.folder_lock import FolderLock
 from fr_reranker_plugin.retrieval.generations import Reading, start_generations, write_generation
 from fr_reranker_plugin.retrieval.index_contents import IndexContents
 from fr_reranker_plugin.retrieval.index_folder import IndexFolder
-from fr_reranker_plugin.retrieval.index_manifest import Manifest
+from fr_reranker_plugin.retrieval.index_manifest import Manifest, Saved
 from fr_reranker_plugin.retrieval.index_settings import IndexSettings, SearchDevice, check_device
 from fr_reranker_plugin.retrieval.read_write_lock import ReadWriteLock
 from fr_reranker_plugin.retrieval.vector_index import VectorIndex
@@ -67,7 +67,7 @@ class IndexStore:
         reading: Reading | None = None,
     ) -> None:
         self.settings = settings
-        self.manifest = manifest
+        self.saved = None if manifest is None else Saved(manifest, held.contents.revision)
         self._held = held
         self._folder = folder
         self._how_read = reading or Reading()
@@ -119,6 +119,11 @@ class IndexStore:
         return cls(held, manifest.settings, folder=folder, manifest=manifest, reading=reading)
 
     @property
+    def revision(self) -> int:
+        """See `DenseIndex.revision`."""
+        return self._held.contents.revision
+
+    @property
     def place(self) -> str:
         """What to call the index in a message."""
         return "the index in memory" if self._folder is None else str(self._folder.path)
@@ -159,26 +164,30 @@ class IndexStore:
         """See `DenseIndex.reload`."""
         with self._one_change:
             self._check_open()
-            if self._folder is None or not self._read_only or self._folder.manifest() == self.manifest:
+            if self._folder is None or self.saved is None or not self._read_only:
+                return False
+            if self._folder.manifest() == self.saved.manifest:
                 return False
             manifest, contents = self._how_read.newest(self._folder)
             if manifest.settings != self.settings:
                 contents.close()
                 raise IndexFolderError(f"{self.place} holds another index than the one that was opened; open it anew")
             with self.alone():
-                before, self._held.contents, self.manifest = self._held.contents, contents, manifest
+                before, self._held.contents = self._held.contents, contents
+                self.saved = Saved(manifest, contents.revision)
                 before.close()
             return True
 
     def close(self) -> None:
         """See `DenseIndex.close`."""
         with self._one_change, self.alone():
-            if self._release.alive and self._held.contents.changed and self.manifest is not None:
+            saved = self.saved
+            if self._release.alive and saved is not None and saved.revision != self.revision:
                 logger.warning(
                     "%s is closed with changes that were not saved: they are lost, and it is as it was saved last "
                     "(documents: %d); save before you close to keep changes",
                     self.place,
-                    self.manifest.documents,
+                    saved.manifest.documents,
                 )
             self._release()
 
@@ -194,10 +203,10 @@ class IndexStore:
 
     def _work_on_a_copy(self) -> None:
         """Before the first change, copy the saved documents: a generation is never written again."""
-        if self._folder is None or self.manifest is None or self._held.working_file is not None:
+        if self._folder is None or self.saved is None or self._held.working_file is not None:
             return
         working = self._folder.working_file
-        shutil.copyfile(self._folder.path / self.manifest.documents_file.name, working)
+        shutil.copyfile(self._folder.path / self.saved.manifest.documents_file.name, working)
         database = DocumentDatabase.open(working, immutable=False)
         with self.alone():
             self._held.working_file = working
@@ -205,15 +214,16 @@ class IndexStore:
             before.close()
 
     def _save_own(self) -> None:
-        if self._folder is None or self.manifest is None:
+        if self._folder is None or self.saved is None:
             raise SettingsError("the index is in memory only; say in which folder to save it")
         if self._read_only:
             raise SettingsError(f"{self.place} was opened with read_only=True; save a copy into another folder")
         contents = self._held.contents
-        if contents.changed:
+        if self.saved.revision != contents.revision:
             self._compact(dead_at_most=contents.vectors.total // _DEAD_AT_MOST)
-            self.manifest = write_generation(self._folder, self.manifest.generation + 1, self.settings, contents)
-            contents.changed = False
+            number = self.saved.manifest.generation + 1
+            manifest = write_generation(self._folder, number, self.settings, contents)
+            self.saved = Saved(manifest, contents.revision)
 
     def _save_copy(self, folder: IndexFolder) -> None:
         contents = self._held.contents

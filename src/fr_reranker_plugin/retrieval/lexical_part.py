@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from fr_reranker_plugin.errors import IndexFolderError
 from fr_reranker_plugin.retrieval.bm25 import BM25Settings
 from fr_reranker_plugin.retrieval.dense_index import DenseIndex
+from fr_reranker_plugin.retrieval.documents import StoredDocument
 from fr_reranker_plugin.retrieval.lexical_index import LexicalIndex
 
 logger = logging.getLogger(__name__)
@@ -20,14 +22,20 @@ _NAMED_BY: Final = 16
 """So many digits of the checksum of the documents name the folder of their lexical index."""
 
 
+class _Built(NamedTuple):
+    """An index, and the revision of the documents when its building began: if it is another now, build again."""
+
+    revision: int
+    index: LexicalIndex
+
+
 class LexicalPart:
     """The lexical index of the documents in a dense index.
 
     On disk it is a cache: it lies in a subfolder that is named after the checksum of the saved documents, so that one
     of other documents is never read; if it is missing or damaged, it is built from the documents again.
 
-    Any number of threads may ask for it while the documents change. `forget` and `save` are for one thread at a time,
-    and no document may change between the dense index's own save and `save`.
+    Any number of threads may ask for it while the documents change.
 
     :param dense: Holds the documents.
     :param folder: That of the dense index; `None`: in memory only.
@@ -38,39 +46,24 @@ class LexicalPart:
         self._dense = dense
         self._folder = None if folder is None else Path(folder).absolute()
         self._settings = settings or BM25Settings()
-        self._built: tuple[int, LexicalIndex] | None = None
-        """With the version that it is of: what is stored late, by a thread that `forget` overtook, is not used."""
+        self._built: _Built | None = None
         self._on_disk: LexicalIndex | None = None
-        self._version = 0
-        self._documents_are_saved = True
         self._one_build = threading.Lock()
-
-    def forget(self, *, saved: bool) -> None:
-        """Take note that the documents have changed.
-
-        :param saved: Whether they are now those that the manifest names.
-        """
-        self._version += 1
-        self._built = None
-        self._documents_are_saved = saved
 
     def index(self) -> LexicalIndex:
         """Give the lexical index of the documents as they are now."""
-        if (index := self._up_to_date()) is not None:
-            return index
-        with self._one_build:
-            if (index := self._up_to_date()) is not None:
-                return index
-            version = self._version
-            index = self._saved() or LexicalIndex.build(self._dense.documents(), settings=self._settings)
-            self._built = version, index
-            return index
+        return self._newest().index
 
     def save(self) -> None:
-        """Keep the index beside the documents that were just saved, and remove those of other documents."""
-        self._documents_are_saved = True
-        place, index = self._place(), self.index()
-        if place is None or index is self._on_disk:
+        """Keep the index beside the documents that were just saved, and remove those of other documents.
+
+        If documents have changed since, none is kept: it is built when the saved ones are opened.
+        """
+        revision, index = self._newest()
+        if revision != self._dense.revision or index is self._on_disk:
+            return
+        place = self._place(revision)
+        if place is None:
             return
         index.save(place)
         self._on_disk = index
@@ -78,14 +71,23 @@ class LexicalPart:
             if other != place:
                 shutil.rmtree(other, ignore_errors=True)
 
-    def _up_to_date(self) -> LexicalIndex | None:
+    def _newest(self) -> _Built:
         built = self._built
-        return built[1] if built is not None and built[0] == self._version else None
+        if built is not None and built.revision == self._dense.revision:
+            return built
+        with self._one_build:
+            revision = self._dense.revision
+            if self._built is None or self._built.revision != revision:
+                index = self._saved(revision) or LexicalIndex.build(
+                    _each_once(self._dense.documents()), settings=self._settings
+                )
+                self._built = _Built(revision, index)
+            return self._built
 
-    def _saved(self) -> LexicalIndex | None:
-        """Read the index of the saved documents, if they are the present ones and it is there and whole."""
-        place = self._place()
-        if not self._documents_are_saved or place is None or not place.is_dir():
+    def _saved(self, revision: int) -> LexicalIndex | None:
+        """Read the index of the saved documents, if they are those of this revision and it is there and whole."""
+        place = self._place(revision)
+        if place is None or not place.is_dir():
             return None
         try:
             found = LexicalIndex.load(place)
@@ -97,8 +99,17 @@ class LexicalPart:
         self._on_disk = found
         return found
 
-    def _place(self) -> Path | None:
-        manifest = self._dense.manifest
+    def _place(self, revision: int) -> Path | None:
+        manifest = self._dense.manifest_of(revision)
         if self._folder is None or manifest is None:
             return None
         return self._folder / f"{_PREFIX}{manifest.documents_file.sha256[:_NAMED_BY]}"
+
+
+def _each_once(documents: Iterable[StoredDocument]) -> Iterator[StoredDocument]:
+    """Leave out what comes again: a document that was deleted and added while the others were read."""
+    seen: set[str] = set()
+    for document in documents:
+        if document.id not in seen:
+            seen.add(document.id)
+            yield document
