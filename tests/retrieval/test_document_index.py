@@ -319,6 +319,24 @@ def test_wrong_arguments_are_refused(saved, encoder, arguments, reason):
         index.search(**arguments)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("form", [iter, np.asarray])
+def test_questions_may_come_in_any_form_that_can_be_read_once(encoder, form, method):
+    questions = ["mairie", "carte grise"]
+    with DocumentIndex.create(None, encoder) as index:
+        index.add(DOCUMENTS[:3])
+        assert index.search_many(form(questions), method=method) == index.search_many(questions, method=method)
+
+
+@pytest.mark.parametrize("wrong", [["un texte"], DOCUMENTS[0], [DOCUMENTS[0], {"text": "un texte"}]])
+def test_what_is_no_document_is_refused_by_its_place(encoder, wrong):
+    with DocumentIndex.create(None, encoder) as index:
+        for write in (index.add, index.upsert):
+            with pytest.raises(SettingsError, match=r"document [01] must be a StoredDocument, got (str|dict)"):
+                write(wrong)
+        assert len(index) == 0
+
+
 def test_words_are_weighed_as_asked(saved, encoder):
     with DocumentIndex.open(saved, encoder, read_only=True, bm25=BM25Settings(k1=0.1, b=0.0)) as index:
         found = index.search(QUESTION, 9, method="bm25")

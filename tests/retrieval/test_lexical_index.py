@@ -97,6 +97,11 @@ def test_an_id_that_stands_twice_is_refused():
         LexicalIndex.build([StoredDocument("a", "x"), StoredDocument("a", "y")])
 
 
+def test_what_is_no_document_is_refused_by_its_place():
+    with pytest.raises(SettingsError, match="document 1 must be a StoredDocument, got str"):
+        LexicalIndex.build([StoredDocument("a", "x"), "un texte"])
+
+
 @pytest.mark.parametrize(
     ("wrong", "reason"), [({"k1": -1}, "k1"), ({"b": 1.5}, "b must"), ({"stop_words": "le"}, "stop_words")]
 )

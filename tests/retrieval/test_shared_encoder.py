@@ -7,6 +7,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -261,6 +262,13 @@ def test_a_load_that_fails_is_not_kept_and_can_be_tried_again(tmp_path, folder):
     assert handle.encode_queries(["a"]).shape == (1, 32)
     assert handle.encode_queries([]).shape == (0, 32)
     handle.close()
+
+
+async def test_texts_may_come_in_any_form_that_can_be_read_once(settings):
+    with closing(SharedEncoder(settings)) as handle:
+        for encode in (handle.encode, handle.encode_queries, handle.encode_passages):
+            assert np.array_equal(encode(iter(SENTENCES[:2])), encode(SENTENCES[:2]))
+        assert np.array_equal(await handle.aencode(iter(SENTENCES[:2])), handle.encode(SENTENCES[:2]))
 
 
 def test_what_is_not_a_list_of_texts_is_refused(settings):

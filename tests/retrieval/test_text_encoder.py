@@ -233,6 +233,12 @@ def test_half_characters_are_read_as_question_marks(plain: TextEncoder) -> None:
     assert np.array_equal(plain.encode(["abc\ud800"]), plain.encode(["abc?"]))
 
 
+@pytest.mark.parametrize("form", [iter, tuple, np.asarray])
+def test_texts_may_come_in_any_form_that_can_be_read_once(form, plain: TextEncoder) -> None:
+    for encode in (plain.encode, plain.encode_queries, plain.encode_passages):
+        assert np.array_equal(encode(form(["une phrase", "une autre"])), encode(["une phrase", "une autre"]))
+
+
 @pytest.mark.parametrize("texts", ["une phrase", ["une phrase", None]], ids=["one string", "none inside"])
 def test_what_is_not_a_list_of_texts_is_refused(texts: object, plain: TextEncoder) -> None:
     for encode in (plain.encode, plain.encode_queries, plain.encode_passages):

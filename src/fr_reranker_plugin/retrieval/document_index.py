@@ -12,13 +12,14 @@ from typing import Final, Literal, Protocol, Self, get_args
 from fr_reranker_plugin.errors import IndexFolderError, SettingsError
 from fr_reranker_plugin.retrieval.bm25 import BM25Settings
 from fr_reranker_plugin.retrieval.dense_index import DenseIndex
-from fr_reranker_plugin.retrieval.documents import Hit, StoredDocument
+from fr_reranker_plugin.retrieval.documents import Hit, StoredDocument, check_documents
 from fr_reranker_plugin.retrieval.encoder_identity import EncoderIdentity
 from fr_reranker_plugin.retrieval.filters import Filter
 from fr_reranker_plugin.retrieval.fusion import reciprocal_rank_fusion
 from fr_reranker_plugin.retrieval.index_settings import IndexKind, IndexSettings
 from fr_reranker_plugin.retrieval.lexical_part import LexicalPart
 from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder
+from fr_reranker_plugin.retrieval.text_encoder import check_texts
 from fr_reranker_plugin.retrieval.vectors import Vectors
 from fr_reranker_plugin.scoring.settings import check_whole_number
 
@@ -129,7 +130,8 @@ class DocumentIndex:
         """Encode and add documents, which are read once; tell how many there were.
 
         :raises DuplicateDocumentError: If an id is taken. Documents before those it came with are added.
-        :raises SettingsError: If the index was opened with `read_only`; nothing is encoded then.
+        :raises SettingsError: If the index was opened with `read_only`, and nothing is encoded then; or if a document
+            cannot be stored, see `DenseIndex.add`: those before the ones it came with are added.
         """
         return sum(self._write(some, replace=False) for some in _in_steps(documents))
 
@@ -151,7 +153,7 @@ class DocumentIndex:
         return self.search_many([question], k, method=method, filters=filters)[0]
 
     def search_many(
-        self, questions: Sequence[str], k: int = 10, *, method: SearchMethod = "hybrid", filters: Filter | None = None
+        self, questions: Iterable[str], k: int = 10, *, method: SearchMethod = "hybrid", filters: Filter | None = None
     ) -> list[list[Hit]]:
         """Find the `k` best documents for each question, best first.
 
@@ -159,12 +161,13 @@ class DocumentIndex:
         question), or sums of 1 / (60 + rank) over both rankings (`"hybrid"`).
 
         :param filters: Which documents may be found; see `retrieval/filters.py`.
-        :raises SettingsError: If `k` is below 1 or the method is unknown.
+        :raises SettingsError: If `k` is below 1, the method is unknown or a question is not a string.
         :raises FilterError: If the filter is malformed or compares what has no order.
         """
         check_whole_number("k", k)
         if method not in get_args(SearchMethod):
             raise SettingsError(f"method must be one of {', '.join(map(repr, get_args(SearchMethod)))}, got {method!r}")
+        questions = check_texts(questions)
         if not questions:
             return []
         if method == "dense":
@@ -205,7 +208,7 @@ class DocumentIndex:
 
     def _write(self, documents: Sequence[StoredDocument], *, replace: bool) -> int:
         self.dense.check_writable()
-        vectors = self.encoder.encode_passages([document.text for document in documents])
+        vectors = self.encoder.encode_passages([row.text for row in check_documents(documents)])
         with self._one_change:
             (self.dense.upsert if replace else self.dense.add)(documents, vectors)
         return len(documents)

@@ -47,14 +47,22 @@ def check_documents(documents: Sequence[StoredDocument]) -> list[Row]:
     """
     rows: dict[str, Row] = {}
     for place, document in enumerate(documents):
-        if not isinstance(document, StoredDocument):
-            raise SettingsError(f"document {place} must be a StoredDocument, got {type(document).__name__}")
+        check_document(place, document)
         check_text(f"the id of document {place}", document.id)
         check_text(f"the text of document {document.id!r}", document.text)
         if document.id in rows:
             raise SettingsError(f"the id {document.id!r} stands twice in one call; give each document once")
         rows[document.id] = Row(document.id, document.text, metadata_to_json(document))
     return list(rows.values())
+
+
+def check_document(place: int, document: object) -> None:
+    """Refuse what is not a document, such as a text alone or a document of a framework.
+
+    :raises SettingsError: Then.
+    """
+    if not isinstance(document, StoredDocument):
+        raise SettingsError(f"document {place} must be a StoredDocument, got {type(document).__name__}")
 
 
 def check_ids(ids: Iterable[str]) -> list[str]:

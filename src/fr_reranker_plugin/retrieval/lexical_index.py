@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fr_reranker_plugin.errors import DuplicateDocumentError, IndexFolderError, SettingsError
 from fr_reranker_plugin.retrieval.bm25 import BM25, BM25Settings
-from fr_reranker_plugin.retrieval.documents import StoredDocument
+from fr_reranker_plugin.retrieval.documents import StoredDocument, check_document
 from fr_reranker_plugin.retrieval.french_analysis import FRENCH_STOP_WORDS, FrenchAnalyzer
 from fr_reranker_plugin.retrieval.lexical_folder import load_generation, save_generation
 from fr_reranker_plugin.scoring.settings import check_whole_number
@@ -45,7 +45,7 @@ class LexicalIndex:
 
         :param settings: `None`: the usual ones.
         :raises DuplicateDocumentError: If an id stands twice.
-        :raises SettingsError: If an id or a text is not a string.
+        :raises SettingsError: If a document is none, or its id or text is not a string.
         :raises MissingDependencyError: If bm25s or PyStemmer is not installed.
         """
         settings = settings or BM25Settings()
@@ -142,7 +142,8 @@ def _analyzer(settings: BM25Settings) -> FrenchAnalyzer:
 
 def _noting_ids(documents: Iterable[StoredDocument], ids: dict[str, None]) -> Iterator[StoredDocument]:
     """Yield the documents, and put their ids into `ids`."""
-    for document in documents:
+    for place, document in enumerate(documents):
+        check_document(place, document)
         if not isinstance(document.id, str):
             raise SettingsError(f"a document's id must be a string, got {type(document.id).__name__}")
         if document.id in ids:

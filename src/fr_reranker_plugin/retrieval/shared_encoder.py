@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Self
@@ -93,28 +93,28 @@ class SharedEncoder(SharedModel[BatchingEncoder]):
         return self.identity.max_length
 
     def encode_queries(
-        self, texts: Sequence[str], *, timeout: float | None = None, priority: Priority = "interactive"
+        self, texts: Iterable[str], *, timeout: float | None = None, priority: Priority = "interactive"
     ) -> Vectors:
         """Encode questions, each after the query prefix; see `BatchingEncoder.encode`."""
         live = self._live()
         return live.encode(prefixed(self._identity_in(live).query_prefix, texts), timeout=timeout, priority=priority)
 
     def encode_passages(
-        self, texts: Sequence[str], *, timeout: float | None = None, priority: Priority = "bulk"
+        self, texts: Iterable[str], *, timeout: float | None = None, priority: Priority = "bulk"
     ) -> Vectors:
         """Encode passages, each after the passage prefix; see `BatchingEncoder.encode`."""
         live = self._live()
         return live.encode(prefixed(self._identity_in(live).passage_prefix, texts), timeout=timeout, priority=priority)
 
     def encode(
-        self, texts: Sequence[str], *, timeout: float | None = None, priority: Priority = "interactive"
+        self, texts: Iterable[str], *, timeout: float | None = None, priority: Priority = "interactive"
     ) -> Vectors:
         """Encode texts as they stand; see `BatchingEncoder.encode`."""
-        check_texts(texts)
+        texts = check_texts(texts)
         return self._live().encode(texts, timeout=timeout, priority=priority)
 
     async def aencode_queries(
-        self, texts: Sequence[str], *, timeout: float | None = None, priority: Priority = "interactive"
+        self, texts: Iterable[str], *, timeout: float | None = None, priority: Priority = "interactive"
     ) -> Vectors:
         """Encode questions without blocking the event loop."""
         live = await self._alive()
@@ -122,7 +122,7 @@ class SharedEncoder(SharedModel[BatchingEncoder]):
         return await live.aencode(asked, timeout=timeout, priority=priority)
 
     async def aencode_passages(
-        self, texts: Sequence[str], *, timeout: float | None = None, priority: Priority = "bulk"
+        self, texts: Iterable[str], *, timeout: float | None = None, priority: Priority = "bulk"
     ) -> Vectors:
         """Encode passages without blocking the event loop."""
         live = await self._alive()
@@ -130,10 +130,10 @@ class SharedEncoder(SharedModel[BatchingEncoder]):
         return await live.aencode(asked, timeout=timeout, priority=priority)
 
     async def aencode(
-        self, texts: Sequence[str], *, timeout: float | None = None, priority: Priority = "interactive"
+        self, texts: Iterable[str], *, timeout: float | None = None, priority: Priority = "interactive"
     ) -> Vectors:
         """Encode texts as they stand without blocking the event loop."""
-        check_texts(texts)
+        texts = check_texts(texts)
         return await (await self._alive()).aencode(texts, timeout=timeout, priority=priority)
 
     def _identity_in(self, live: BatchingEncoder) -> EncoderIdentity:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -74,22 +74,21 @@ class TextEncoder:
         """What makes vectors of this encoder comparable; an index keeps it."""
         return self._engine.identity.with_prefixes(self.prefixes)
 
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+    def encode_queries(self, texts: Iterable[str]) -> Vectors:
         """Encode questions, each after the query prefix; see `encode`."""
         return self.encode(prefixed(self.prefixes.query, texts))
 
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+    def encode_passages(self, texts: Iterable[str]) -> Vectors:
         """Encode passages, each after the passage prefix; see `encode`."""
         return self.encode(prefixed(self.prefixes.passage, texts))
 
-    def encode(self, texts: Sequence[str]) -> Vectors:
+    def encode(self, texts: Iterable[str]) -> Vectors:
         """Give the unit vectors of `texts` as they stand, in order: float32, shape (n, dimension).
 
         :raises SettingsError: If a text is not a string.
         :raises ScoringError: If the model gives a vector that is not finite.
         """
-        check_texts(texts)
-        rows = self._engine.encode(texts)
+        rows = self._engine.encode(check_texts(texts))
         vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
         lengths = [len(row.token_ids) for row in rows]
         for places in length_sorted_batches(lengths, self._max_batch_tokens, pads=self._engine.pads):
@@ -123,22 +122,23 @@ def length_sorted_batches(lengths: Sequence[int], max_batch_tokens: int, *, pads
         yield batch
 
 
-def prefixed(prefix: str, texts: Sequence[str]) -> list[str]:
+def prefixed(prefix: str, texts: Iterable[str]) -> list[str]:
     """Put `prefix` before each text.
 
     :raises SettingsError: If a text is not a string.
     """
-    check_texts(texts)
-    return [prefix + text for text in texts]
+    return [prefix + text for text in check_texts(texts)]
 
 
-def check_texts(texts: Sequence[object]) -> None:
-    """Refuse what is not a list of strings.
+def check_texts(texts: Iterable[str]) -> list[str]:
+    """Give texts as a list; a string alone is none.
 
-    :raises SettingsError: Then.
+    :raises SettingsError: If it is a string, or something in it is not.
     """
     if isinstance(texts, str):
         raise SettingsError("expected a list of texts, got one string; put it into a list")
-    for position, text in enumerate(texts):
+    listed = list(texts)
+    for position, text in enumerate(listed):
         if not isinstance(text, str):
             raise SettingsError(f"text {position} must be a string, got {type(text).__name__}")
+    return listed
