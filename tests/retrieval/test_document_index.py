@@ -24,6 +24,7 @@ from fr_reranker_plugin import (
     reciprocal_rank_fusion,
 )
 from fr_reranker_plugin.collections import load_collection, sample_folder
+from fr_reranker_plugin.retrieval.document_database import DocumentDatabase
 
 SAMPLE = load_collection(sample_folder())
 DOCUMENTS = [
@@ -76,6 +77,21 @@ def test_a_filter_holds_for_every_method(saved, encoder, method):
     assert all(hit.document.metadata["even"] for hit in hits)
     if method != "hybrid":
         assert ids(hits) == [hit.document.id for hit in all_hits if hit.document.metadata["even"]][:5]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_filter_is_looked_up_once_until_something_changes(encoder, method, monkeypatch):
+    with DocumentIndex.create(None, encoder) as index:
+        index.add(DOCUMENTS[:4])
+        index.search(QUESTION, method=method, filters=EVEN)
+        with monkeypatch.context() as forbidden:
+            for look_up in ("ids", "positions"):
+                forbidden.setattr(DocumentDatabase, look_up, lambda *_: pytest.fail("looked up again"))
+            found = index.search(QUESTION, method=method, filters=dict(EVEN))
+            assert index.search(QUESTION, method=method, filters={}) == index.search(QUESTION, method=method)
+        assert set(ids(found)) <= {DOCUMENTS[0].id, DOCUMENTS[2].id}
+        index.dense.update([document._replace(metadata={"even": True}) for document in DOCUMENTS[:4]])
+        assert ids(index.search(QUESTION, method=method, filters=EVEN)) == ids(index.search(QUESTION, method=method))
 
 
 def test_changes_are_found_at_once_by_every_method(encoder):

@@ -217,8 +217,7 @@ class DocumentIndex:
         return self.dense.search(self.encoder.encode_queries(questions), k, filters=filters)
 
     def _by_words(self, questions: Sequence[str], k: int, filters: Filter | None) -> list[list[Hit]]:
-        among = None if filters is None else self.dense.ids(filters)
-        found = self._lexical.index().search(questions, k, ids=among)
+        found = self._lexical.search(questions, k, filters)
         documents = {one.id: one for one in self.dense.get(sorted({id_ for row in found for id_, _ in row}))}
         return [[Hit(documents[id_], score) for id_, score in row if id_ in documents] for row in found]
 

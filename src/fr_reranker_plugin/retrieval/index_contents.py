@@ -11,14 +11,12 @@ import numpy as np
 from fr_reranker_plugin.errors import IndexFolderError
 from fr_reranker_plugin.retrieval.document_database import DocumentDatabase
 from fr_reranker_plugin.retrieval.documents import Hit, Row
+from fr_reranker_plugin.retrieval.filter_memory import FilterMemory
 from fr_reranker_plugin.retrieval.filters import Filter
 from fr_reranker_plugin.retrieval.nearest import Nearest
 from fr_reranker_plugin.retrieval.selection import Positions, Selection
 from fr_reranker_plugin.retrieval.vector_index import VectorIndex
 from fr_reranker_plugin.retrieval.vectors import Vectors
-
-_SELECTIONS_KEPT: Final = 16
-"""A filter that is asked again, as that of a tenant is, is not looked up again until something changes."""
 
 _REVISIONS: Final = count()
 _NONE: Final = np.empty(0, dtype=np.int64)
@@ -46,7 +44,7 @@ class IndexContents:
                 f"a document names the vector {positions[-1]}, and there are {vectors.total}; index the documents again"
             )
         self._alive = Selection.of(positions, vectors.total)
-        self._selections: dict[str, Selection] = {}
+        self._selections = FilterMemory[Selection]()
 
     @property
     def dead(self) -> int:
@@ -92,7 +90,7 @@ class IndexContents:
 
     def replace(self, rows: Sequence[Row]) -> int:
         """Replace text and metadata of documents whose id is known, and tell how many there were."""
-        self._selections = {}
+        self._selections = FilterMemory()
         replaced = self.database.replace(rows)
         if replaced:
             self.revision = next(_REVISIONS)
@@ -116,7 +114,7 @@ class IndexContents:
         self.database.renumber(positions)
         self.vectors = vectors
         self._alive = Selection(np.ones(len(positions), dtype=np.bool_))
-        self._selections = {}
+        self._selections = FilterMemory()
 
     def close(self) -> None:
         """Close the database; nothing may be searching."""
@@ -126,14 +124,9 @@ class IndexContents:
         """Give what a search may find, or `None` if that is everything."""
         if not filters:
             return self._alive if self.dead else None
-        key = repr(filters)
-        selection = self._selections.get(key)
-        if selection is None:
-            selection = Selection.of(self.database.positions(filters), self.vectors.total)
-            if len(self._selections) >= _SELECTIONS_KEPT:
-                self._selections = {}
-            self._selections[key] = selection
-        return selection
+        return self._selections.recall(
+            filters, lambda asked: Selection.of(self.database.positions(asked), self.vectors.total)
+        )
 
     def _count_again(self, *, died: Iterable[int | None], born: Positions = _NONE) -> None:
         mask = np.zeros(self.vectors.total, dtype=np.bool_)
@@ -141,4 +134,4 @@ class IndexContents:
         mask[born] = True
         mask[[position for position in died if position is not None]] = False
         self._alive = Selection(mask)
-        self._selections = {}
+        self._selections = FilterMemory()

@@ -18,6 +18,9 @@ from fr_reranker_plugin.retrieval.french_analysis import FRENCH_STOP_WORDS, Fren
 from fr_reranker_plugin.retrieval.lexical_folder import load_generation, save_generation
 from fr_reranker_plugin.scoring.settings import check_whole_number
 
+Mask = npt.NDArray[np.bool_]
+"""For each document of an index, whether it may be found."""
+
 _IDS_FILE: Final = "ids.json"
 
 
@@ -68,11 +71,22 @@ class LexicalIndex:
             are still those of the whole collection. Unknown ids find nothing.
         :raises SettingsError: If `k` is below 1 or a query is not a string.
         """
+        return self.search_among(queries, k, None if ids is None else self.mask(ids))
+
+    def search_among(self, queries: Sequence[str], k: int, among: Mask | None) -> list[list[tuple[str, float]]]:
+        """As `search`, for the documents that a `mask` has; `None`: for all."""
         check_whole_number("k", k)
         if isinstance(queries, str):
             raise SettingsError("expected a list of queries, got one string; put it into a list")
-        among = None if ids is None else self._mask(ids)
         return [self._search(query, k, among) for query in queries]
+
+    def mask(self, ids: Collection[str]) -> Mask:
+        """Tell for each document whether it is one of these; unknown ids are none."""
+        if isinstance(ids, str):
+            raise SettingsError("expected a list of ids, got one string; put it into a list")
+        mask = np.zeros(len(self), dtype=np.bool_)
+        mask[[self._position[identifier] for identifier in ids if identifier in self._position]] = True
+        return mask
 
     def fingerprint(self) -> str:
         """Give a checksum of the ids in their order: tells whether two indexes are of the same documents."""
@@ -108,16 +122,9 @@ class LexicalIndex:
         """
         return load_generation(Path(folder), cls._read)
 
-    def _search(self, query: str, k: int, among: npt.NDArray[np.bool_] | None) -> list[tuple[str, float]]:
+    def _search(self, query: str, k: int, among: Mask | None) -> list[tuple[str, float]]:
         positions, scores = self._scores.search(self._analyzer(query), k, among=among)
         return [(self._ids[at], score) for at, score in zip(positions.tolist(), scores.tolist(), strict=True)]
-
-    def _mask(self, ids: Collection[str]) -> npt.NDArray[np.bool_]:
-        if isinstance(ids, str):
-            raise SettingsError("expected a list of ids, got one string; put it into a list")
-        mask = np.zeros(len(self), dtype=np.bool_)
-        mask[[self._position[identifier] for identifier in ids if identifier in self._position]] = True
-        return mask
 
     def _write(self, folder: Path) -> None:
         self._scores.save(folder)

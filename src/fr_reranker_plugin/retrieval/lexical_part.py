@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,7 +13,9 @@ from fr_reranker_plugin.errors import IndexFolderError
 from fr_reranker_plugin.retrieval.bm25 import BM25Settings
 from fr_reranker_plugin.retrieval.dense_index import DenseIndex
 from fr_reranker_plugin.retrieval.documents import StoredDocument
-from fr_reranker_plugin.retrieval.lexical_index import LexicalIndex
+from fr_reranker_plugin.retrieval.filter_memory import FilterMemory
+from fr_reranker_plugin.retrieval.filters import Filter
+from fr_reranker_plugin.retrieval.lexical_index import LexicalIndex, Mask
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ class _Built(NamedTuple):
 
     revision: int
     index: LexicalIndex
+    masks: FilterMemory[Mask]
 
 
 class LexicalPart:
@@ -35,7 +38,7 @@ class LexicalPart:
     On disk it is a cache: it lies in a subfolder that is named after the checksum of the saved documents, so that one
     of other documents is never read; if it is missing or damaged, it is built from the documents again.
 
-    Any number of threads may ask for it while the documents change.
+    Any number of threads may search it while the documents change.
 
     :param dense: Holds the documents.
     :param folder: That of the dense index; `None`: in memory only.
@@ -50,16 +53,18 @@ class LexicalPart:
         self._on_disk: LexicalIndex | None = None
         self._one_build = threading.Lock()
 
-    def index(self) -> LexicalIndex:
-        """Give the lexical index of the documents as they are now."""
-        return self._newest().index
+    def search(self, questions: Sequence[str], k: int, filters: Filter | None) -> list[list[tuple[str, float]]]:
+        """Give the ids and scores of the best `k` documents that match; see `LexicalIndex.search`."""
+        _, index, masks = self._newest()
+        among = masks.recall(filters, lambda asked: index.mask(self._dense.ids(asked))) if filters else None
+        return index.search_among(questions, k, among)
 
     def save(self) -> None:
         """Keep the index beside the documents that were just saved, and remove those of other documents.
 
         If documents have changed since, none is kept: it is built when the saved ones are opened.
         """
-        revision, index = self._newest()
+        revision, index, _ = self._newest()
         if revision != self._dense.revision or index is self._on_disk:
             return
         place = self._place(revision)
@@ -81,7 +86,7 @@ class LexicalPart:
                 index = self._saved(revision) or LexicalIndex.build(
                     _each_once(self._dense.documents()), settings=self._settings
                 )
-                self._built = _Built(revision, index)
+                self._built = _Built(revision, index, FilterMemory())
             return self._built
 
     def _saved(self, revision: int) -> LexicalIndex | None:
