@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
@@ -12,25 +13,39 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 _THREADS: Final = 8
-_readers: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="fr-reranker-index")
-"""Of their own, so that what fills asyncio's default ones does not keep searches waiting; FAISS lets go of the GIL."""
 
-_writers: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="fr-reranker-index-change")
-"""Of their own, too: a change holds its thread while it waits for the changes before it."""
+
+class IndexThreads:
+    """Threads of their own, so that what fills asyncio's default ones keeps no search waiting.
+
+    FAISS lets go of the GIL. Changes have others than searches: one holds its thread while it waits for its turn.
+    """
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Start anew; also in a forked child, where the threads of its parent are not."""
+        self.readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="fr-reranker-index")
+        self.writers = ThreadPoolExecutor(_THREADS, thread_name_prefix="fr-reranker-index-change")
+
+
+_threads: Final = IndexThreads()
+os.register_at_fork(after_in_child=_threads.start)
 
 
 async def in_index_thread(
     call: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
 ) -> _Result:
     """Call a function that reads an index in a thread, with the context variables of the caller."""
-    return await _in_thread_of(_readers, lambda: call(*arguments, **named))
+    return await _in_thread_of(_threads.readers, lambda: call(*arguments, **named))
 
 
 async def in_change_thread(
     call: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
 ) -> _Result:
     """Call a function that changes, saves or closes an index in a thread, with the context variables of the caller."""
-    return await _in_thread_of(_writers, lambda: call(*arguments, **named))
+    return await _in_thread_of(_threads.writers, lambda: call(*arguments, **named))
 
 
 async def _in_thread_of(threads: ThreadPoolExecutor, call: Callable[[], _Result]) -> _Result:
