@@ -279,11 +279,13 @@ def test_an_error_of_the_server_is_told_in_words_with_its_sentence(browser, serv
         assert "4096 pairs" in one.page.text_content("#problem")
 
 
-def test_a_key_is_asked_for_where_the_server_wants_one(browser, folder, tiny_model):
+def test_a_key_is_asked_for_where_the_server_wants_one_and_changes_no_answer(browser, folder):
     settings = ServerSettings(keys=ApiKeys(["une-clef"]))
-    with running(SharedScorer(ModelSettings(model=tiny_model)), settings, index=folder) as server:
+    with running(SharedScorer(ModelSettings(model="embedded")), settings, index=folder) as server:
         context = browser.new_context(locale="fr-FR")
         page = context.new_page()
+        asked = []
+        page.on("request", lambda request: request.url.endswith("/retrieve") and asked.append(request.post_data_json))
         page.goto(f"{server.url}/")
         page.wait_for_selector("#key:visible")
         assert "clef d’accès" in page.text_content("[role=alert]")
@@ -292,7 +294,9 @@ def test_a_key_is_asked_for_where_the_server_wants_one(browser, folder, tiny_mod
         page.keyboard.press("Enter")
         page.wait_for_selector("#after li")
         page.wait_for_selector("#facts:has-text('14 documents')")
+        page.wait_for_selector("#status:has-text('14 passages')")
         assert page.locator("#problem").is_hidden()
+        assert [body["first_stage_weight"] for body in asked] == [0.5], "as the embedded model needs it"
         context.close()
 
 

@@ -133,9 +133,10 @@ const ask = async () => {
   const asking = (state.asking = new AbortController());
   history.replaceState(null, "", `#q=${encodeURIComponent(query)}`);
   showProblem(null);
-  showStatus((say) => say.searching);
   the("lists").setAttribute("aria-busy", "true");
   try {
+    if (state.facts === null) await loadFacts(asking.signal);
+    showStatus((say) => say.searching);
     const started = performance.now();
     const weight = Number(the("weight").value);
     const body = JSON.stringify({ query, method, candidates, top_k: candidates, first_stage_weight: weight });
@@ -144,7 +145,6 @@ const ask = async () => {
     the("examples").open = false;
     showAnswer();
     showStatus(summary(state.answer));
-    if (state.facts === null) await loadFacts();
   } catch (error) {
     if (error.name === "AbortError") return;
     if (!(error instanceof Problem)) throw error;
@@ -157,22 +157,34 @@ const ask = async () => {
   }
 };
 
-const loadFacts = async () => {
-  for (;;) {
+/** Learn what is searched, which decides the weight of the first stage; wait where the model is being loaded. */
+const loadFacts = async (signal) => {
+  let facts = null;
+  while (facts === null) {
     try {
-      state.facts = await call("index");
-      break;
+      facts = await call("index", { signal });
     } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      if (error.code !== "not_ready") return showProblem(error);
+      if (error.code !== "not_ready") throw error;
       showStatus((say) => say.loading);
       await new Promise((resume) => setTimeout(resume, LOADING_PAUSE));
     }
   }
-  if (state.facts.model === SMALL_MODEL) the("weight").value = "0.5";
-  showStatus(() => "");
+  if (state.facts !== null) return; // whoever asked meanwhile was first
+  state.facts = facts;
+  if (facts.model === SMALL_MODEL) the("weight").value = "0.5";
   showFacts();
   showExamples();
+};
+
+const begin = async () => {
+  try {
+    await loadFacts();
+    if (state.asking === null) showStatus(() => "");
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    showProblem(error);
+  }
+  askFromAddress();
 };
 
 const speak = (language) => {
@@ -221,5 +233,4 @@ const listen = () => {
 
 listen();
 speak(state.say.language);
-await loadFacts();
-askFromAddress();
+await begin();
