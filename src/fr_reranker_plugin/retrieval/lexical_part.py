@@ -28,7 +28,7 @@ class _Built(NamedTuple):
     """An index, and the revision of the documents when its building began: if it is another now, build again."""
 
     revision: int
-    index: LexicalIndex
+    words: LexicalIndex
     masks: FilterMemory[Mask]
 
 

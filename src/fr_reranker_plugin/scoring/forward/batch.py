@@ -95,7 +95,8 @@ class Numbering:
         kept = np.ones_like(token_ids) if self.skipped is None else (token_ids != self.skipped).astype(np.int64)
         counted = kept.cumsum()
         before = (counted - kept)[np.cumsum([0, *lengths[:-1]])]
-        return self.first - 1 + kept * (counted - np.repeat(before, lengths))
+        positions: np.ndarray = self.first - 1 + kept * (counted - np.repeat(before, lengths))
+        return positions
 
 
 def rounded_up(pairs: Sequence[EncodedPair], device: torch.device) -> list[EncodedPair]:
