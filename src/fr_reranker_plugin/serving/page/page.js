@@ -169,7 +169,8 @@ const loadFacts = async (signal) => {
       await new Promise((resume) => setTimeout(resume, LOADING_PAUSE));
     }
   }
-  if (state.facts !== null) return; // whoever asked meanwhile was first
+  // A question that was asked meanwhile may have been first.
+  if (state.facts !== null) return;
   state.facts = facts;
   if (facts.model === SMALL_MODEL) the("weight").value = "0.5";
   showFacts();
