@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,29 @@ if child == 0:
 assert asyncio.run(work()) == 6
 if child:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT * 3, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs fork")
+def test_a_forked_process_that_ends_leaves_an_index_to_its_parent(tmp_path: Path):
+    program = f"""
+import os, sys
+import numpy as np
+from fr_reranker_plugin import DenseIndex, IndexSettings, StoredDocument
+
+index = DenseIndex.create({str(tmp_path / "index")!r}, settings=IndexSettings(dimension=2))
+index.add([StoredDocument("a", "un")], np.eye(2, dtype=np.float32)[:1])
+before = sorted(os.listdir(index_folder := {str(tmp_path / "index")!r}))
+child = os.fork()
+if child == 0:
+    sys.exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert sorted(os.listdir(index_folder)) == before
+index.save()
+index.close()
 """
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT * 3, check=False)

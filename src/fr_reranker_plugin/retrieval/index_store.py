@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import threading
 import weakref
@@ -32,14 +33,20 @@ _DEAD_BETWEEN_SAVES: Final = 4096
 
 
 class _Held:
-    """What must be given back, also when an index is forgotten rather than closed."""
+    """What must be given back, also when an index is forgotten rather than closed.
+
+    A forked child gives nothing back: files and lock are those of its parent.
+    """
 
     def __init__(self, contents: IndexContents, lock: FolderLock | None, working_file: Path | None) -> None:
         self.contents = contents
         self.lock = lock
         self.working_file = working_file
+        self._process = os.getpid()
 
     def release(self) -> None:
+        if os.getpid() != self._process:
+            return
         self.contents.close()
         if self.lock is not None:
             if self.working_file is not None:
