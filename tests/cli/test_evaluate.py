@@ -61,6 +61,18 @@ def test_single_files_and_the_pool_protocol(run: Callable[..., Outcome], tiny_mo
     assert {"RR@10", "R@500", "Rprec"} <= row["measures"].keys()
 
 
+def test_collections_of_one_name_are_refused_before_the_first_is_scored(
+    run: Callable[..., Outcome], tiny_model: str, tmp_path: Path
+) -> None:
+    same = [str(small.write_beir(tmp_path / owner / "petite")) for owner in ("mine", "yours")]
+    outcome = run("evaluate", "--model", tiny_model, "--collection", same[0], "--collection", same[1],
+                  "--out", str(tmp_path / "out"), "--first-stage", "bm25", "--pools", "3")  # fmt: skip
+    assert outcome.code == 2
+    assert "petite--test" in outcome.err
+    assert "one by one" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_some_questions_of_a_split(
     run: Callable[..., Outcome], collection: str, tiny_model: str, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """An evaluation from candidates to report: the same however it is fed, interrupted or not."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -213,8 +214,26 @@ def test_a_deeper_search_or_another_file_replaces_the_candidates(plan: Callable[
     assert before != ["33"] == first(plan(names=(str(run),)))
     shallow = FirstStages()
     assert shallow.identity("bm25", 50) == shallow.identity("bm25", 100) != shallow.identity("bm25", 101)
-    other = FirstStages(encoder=ModelSettings(model="another"))
-    assert shallow.identity("dense", 50) != other.identity("dense", 50)
+
+
+def test_candidates_are_those_of_the_weights_and_not_of_their_name(tiny_model: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "encoder")
+    stages = FirstStages(encoder=ModelSettings(model=str(folder)))
+    before = stages.identity("dense", 50)
+    moved = FirstStages(encoder=ModelSettings(model=tiny_model, device="cpu", local_files_only=True))
+    assert moved.identity("dense", 50) == before
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    assert stages.identity("dense", 50) != before
+
+
+def test_models_of_one_name_have_run_files_of_their_own(plan: Callable[..., Plan], tiny_model: str, tmp_path: Path):
+    models = [shutil.copytree(tiny_model, tmp_path / owner / "final") for owner in ("mine", "yours")]
+    both = replace(plan(names=("bm25",)), models=tuple(ModelSettings(model=str(model)) for model in models))
+    with evaluated(both, tmp_path / "out") as measured:
+        runs = [path.name for path in write_runs(measured, tmp_path / "runs")]
+    assert len(set(runs)) == len(runs) == len(measured.rows) == 5
+    assert "bm25-mine-final-3.trec" in runs
 
 
 def test_passages_without_text_come_last_and_are_not_read(plan: Callable[..., Plan], tmp_path: Path) -> None:

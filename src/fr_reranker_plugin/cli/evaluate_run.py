@@ -117,7 +117,7 @@ class Request:
             raise SettingsError("the pool protocol needs candidates: give --candidates FILE, or a first stage")
         default = GIVEN if collection.candidates is not None else "dense"
         names = tuple(name.strip() for name in (self.first_stages or default).split(","))
-        return FirstStages(names=names, encoder=ModelSettings(model=self.encoder), index=self.index)
+        return FirstStages(names=names, encoder=self.options.encoder_settings(self.encoder), index=self.index)
 
     def _pools(self, collection: JudgedCollection) -> tuple[int | None, ...]:
         given = self.first_stages in (None, GIVEN) and collection.candidates is not None
@@ -133,8 +133,7 @@ def run(request: Request, *, as_json: bool) -> None:
     silence_libraries()
     reports = []
     plans = [request.plan(collection) for collection in request.opened()]  # what is wrong is said before the work
-    for plan in plans:
-        folder = request.out / file_name(plan.collection.name).strip("-")
+    for plan, folder in zip(plans, _folders(request.out, plans), strict=True):
         report, page = _evaluated(plan, folder)
         reports.append(report)
         if not as_json:
@@ -142,6 +141,17 @@ def run(request: Request, *, as_json: bool) -> None:
         note(f"report, plots and run files are in {folder}")
     if as_json:
         print_json_list(reports)
+
+
+def _folders(out: Path, plans: Sequence[Plan]) -> list[Path]:
+    folders = [out / file_name(plan.collection.name).strip("-") for plan in plans]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise SettingsError(
+                f"several of the collections would be evaluated in {folder}; evaluate them one by one, each with an "
+                "--out of its own"
+            )
+    return folders
 
 
 def _evaluated(plan: Plan, folder: Path) -> tuple[dict[str, Any], str]:

@@ -79,7 +79,7 @@ def run_mining(request: MiningRequest, out: Path, *, force: bool, as_json: bool)
 
 def _corpus(request: MiningRequest, queries: MinedQueries, opened: ExitStack) -> Corpus:
     if request.index is not None:
-        return opened.enter_context(DocumentIndex.open(request.index, read_only=True))
+        return opened.enter_context(DocumentIndex.open(request.index, read_only=True, device=request.device))
     of_files = SourceDocuments(request.corpus, words=request.passage_words) if request.corpus else None
     documents = _some(queries.documents() if of_files is None else of_files)
     if request.needs_words_only:

@@ -63,6 +63,11 @@ class ModelOptions:
             local_files_only=self.local_files_only,
         )
 
+    def encoder_settings(self, encoder: str) -> ModelSettings:
+        """Give the settings of a bi-encoder beside the cross-encoder: on its device, the first of several."""
+        device = self.model_settings().devices[0]
+        return ModelSettings(model=encoder, device=device, local_files_only=self.local_files_only)
+
     def batch_settings(self) -> BatchSettings:
         """Give the settings of the batches."""
         return BatchSettings(max_batch_tokens=self.max_batch_tokens)

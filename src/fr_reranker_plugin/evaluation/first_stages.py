@@ -42,7 +42,7 @@ class FirstStages:
 
     :param names: `"bm25"`, `"dense"`, `"hybrid"`, `"given"`, or files that `read_candidates` reads.
     :param encoder: The bi-encoder of an index that is built here.
-    :param index: An index that was made before, to search instead.
+    :param index: An index that was made before, to search instead; its own bi-encoder runs where `encoder` would.
     """
 
     names: tuple[str, ...] = ("dense",)
@@ -53,6 +53,7 @@ class FirstStages:
         """Give a text that differs where other candidates would be found for the same collection.
 
         :raises CollectionError: If there is no such file or index.
+        :raises ModelLoadError: If the bi-encoder cannot be found.
         """
         if name == GIVEN:
             return ""  # the collection's own fingerprint covers its lists
@@ -61,7 +62,14 @@ class FirstStages:
         searched = f"{name}, {max(depth or 0, _LEAST_DEPTH)} candidates"
         if self.index is not None:
             return f"{searched}, index {files_fingerprint([self.index / MANIFEST_NAME])}"
-        return searched if name == "bm25" else f"{searched}, {self.encoder}"
+        return searched if name == "bm25" else f"{searched}, encoder {self._encoder_fingerprint()}"
+
+    def _encoder_fingerprint(self) -> str:
+        from fr_reranker_plugin.retrieval.encoder_files import EncoderFiles
+        from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
+        from fr_reranker_plugin.scoring.loading import resolve_settings
+
+        return EncoderFiles(find_checkpoint(resolve_settings(self.encoder))).fingerprint()
 
 
 class CandidateSource:
@@ -115,9 +123,11 @@ class CandidateSource:
         return index_candidates(self._index, self._collection.queries, method, depth)
 
     def _open(self) -> DocumentIndex:
+        settings = self._stages.encoder
         if self._stages.index is not None:
-            return DocumentIndex.open(self._stages.index, read_only=True)
-        encoder = self._opened.enter_context(closing(SharedEncoder(self._stages.encoder)))
+            device, local = settings.devices[0], settings.local_files_only
+            return DocumentIndex.open(self._stages.index, read_only=True, device=device, local_files_only=local)
+        encoder = self._opened.enter_context(closing(SharedEncoder(settings)))
         with self._show("encoding passages", None) as advance:
             return open_or_build_index(self._collection, self._folder, encoder, advance)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fr_reranker_plugin.errors import MissingDependencyError
 from fr_reranker_plugin.evaluation.report import Measured
 from fr_reranker_plugin.evaluation.results import Moved, Row
-from fr_reranker_plugin.evaluation.run_files import file_name
+from fr_reranker_plugin.evaluation.run_files import file_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,12 +39,11 @@ def draw(measured: Measured, folder: Path) -> Iterator[Path]:
     yield _saved(_depths(measured), folder / "quality-by-depth.png")
     if any(measured.latencies.values()):
         yield _saved(_times(measured), folder / "quality-by-latency.png")
+    names = file_names(measured)
     for (stage, model), curve in measured.curves.items():
-        yield _saved(
-            _curve(measured, stage, model, curve), folder / f"thresholds-{file_name(stage)}-{file_name(model)}.png"
-        )
+        yield _saved(_curve(measured, stage, model, curve), folder / f"thresholds-{names[stage]}-{names[model]}.png")
     for row in measured.deepest_rows():
-        name = f"{file_name(row.stage)}-{file_name(str(row.model))}.png"
+        name = f"{names[row.stage]}-{names[str(row.model)]}.png"
         if row.moved:
             yield _saved(_moves(measured, row), folder / f"moves-{name}")
         if before := measured.first_stage_row(row.stage):

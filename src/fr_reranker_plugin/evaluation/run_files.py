@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from fr_reranker_plugin.collections import write_trec_run
@@ -18,17 +18,33 @@ _BELOW: Final = 1.0
 def write_runs(measured: Measured, folder: Path) -> Iterator[Path]:
     """Write one run for each row, and yield their paths. First stages without an order have none."""
     folder.mkdir(exist_ok=True)
+    names = file_names(measured)
     for row in measured.rows:
-        tag = file_name(" ".join(part for part in (row.stage, row.model, _size(row), _weight(row)) if part))
+        parts = (names[row.stage], "" if row.model is None else names[row.model], _size(row), _weight(row))
+        tag = "-".join(part for part in parts if part)
         path = folder / f"{tag}.trec"
         write_trec_run(path, _scored(measured, row), tag=tag)
         yield path
 
 
-def file_name(name: str) -> str:
-    """Give a name as a file may have it: of a path only its end, letters, digits, dots and dashes."""
-    ends = " ".join(part.rstrip("/").rpartition("/")[2] for part in name.split())
-    return "".join(one if one.isalnum() or one in "._" else "-" for one in ends)
+def file_names(measured: Measured) -> dict[str, str]:
+    """Give first stages and models as names of files may have them.
+
+    Of paths they have the end, with as many folders before it as tell all of them apart.
+    """
+    names = {row.stage for row in measured.rows} | {row.model for row in measured.rows if row.model is not None}
+    deepest = max(len(PurePath(name).parts) for name in names)
+    for ends in range(1, deepest + 1):
+        found = {name: file_name(name, ends=ends) for name in names}
+        if len(set(found.values())) == len(found):
+            break
+    return found
+
+
+def file_name(name: str, *, ends: int = 1) -> str:
+    """Give a name as a file may have it: of a path only the last parts; letters, digits, dots and dashes."""
+    end = "/".join(PurePath(name).parts[-ends:])
+    return "".join(one if one.isalnum() or one in "._" else "-" for one in end)
 
 
 def _scored(measured: Measured, row: Row) -> Iterator[tuple[str, list[tuple[str, float]]]]:
