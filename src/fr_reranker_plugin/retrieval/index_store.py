@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import threading
 import weakref
@@ -20,6 +19,7 @@ from fr_reranker_plugin.retrieval.index_contents import IndexContents
 from fr_reranker_plugin.retrieval.index_folder import IndexFolder
 from fr_reranker_plugin.retrieval.index_manifest import Manifest, Saved
 from fr_reranker_plugin.retrieval.index_settings import IndexSettings, SearchDevice, check_device
+from fr_reranker_plugin.retrieval.open_files import OpenFiles
 from fr_reranker_plugin.retrieval.read_write_lock import ReadWriteLock
 from fr_reranker_plugin.retrieval.vector_index import VectorIndex
 
@@ -30,28 +30,6 @@ _DEAD_AT_MOST: Final = 5
 
 _DEAD_BETWEEN_SAVES: Final = 4096
 """A change leaves them out where they are more than so many, and more than those that have a document."""
-
-
-class _Held:
-    """What must be given back, also when an index is forgotten rather than closed.
-
-    A forked child gives nothing back: files and lock are those of its parent.
-    """
-
-    def __init__(self, contents: IndexContents, lock: FolderLock | None, working_file: Path | None) -> None:
-        self.contents = contents
-        self.lock = lock
-        self.working_file = working_file
-        self._process = os.getpid()
-
-    def release(self) -> None:
-        if os.getpid() != self._process:
-            return
-        self.contents.close()
-        if self.lock is not None:
-            if self.working_file is not None:
-                self.working_file.unlink(missing_ok=True)
-            self.lock.release()
 
 
 class IndexStore:
@@ -66,7 +44,7 @@ class IndexStore:
 
     def __init__(
         self,
-        held: _Held,
+        held: OpenFiles,
         settings: IndexSettings,
         *,
         folder: IndexFolder | None = None,
@@ -90,7 +68,7 @@ class IndexStore:
         check_device(device)
         vectors = VectorIndex.empty(settings, device=device)
         if folder is None:
-            return cls(_Held(IndexContents(vectors, DocumentDatabase.create(None)), None, None), settings)
+            return cls(OpenFiles(IndexContents(vectors, DocumentDatabase.create(None)), None, None), settings)
         place = IndexFolder(folder)
         lock = place.lock()
         try:
@@ -122,7 +100,7 @@ class IndexStore:
         manifest, contents = reading.newest(folder)
         if lock is not None:
             folder.clean(manifest)
-        held = _Held(contents, lock, None)
+        held = OpenFiles(contents, lock, None)
         return cls(held, manifest.settings, folder=folder, manifest=manifest, reading=reading)
 
     @property
