@@ -10,6 +10,7 @@ RerankerError
 ├── ScoringError(RuntimeError)             the model failed on a pair or text; the cause is attached
 ├── TrainingError(RuntimeError)            training, or making its data, went wrong; says what to do
 ├── DeviceLostError(RuntimeError)          the device answers nothing any more; a new process is needed
+├── GpuMemoryError(RuntimeError)           an index does not fit into the GPU that was asked for
 ├── IndexFolderError(RuntimeError)         an index folder is missing, damaged, of another model or too new
 ├── IndexLockedError(RuntimeError)         another process, or another part of this one, writes to the folder
 ├── IndexClosedError(RuntimeError)         the index was used after `close()`
@@ -60,6 +61,10 @@ class TrainingError(RerankerError, RuntimeError):
 
 class DeviceLostError(RerankerError, RuntimeError):
     """A device failed in a way that only a new process recovers from; its requests are not answered."""
+
+
+class GpuMemoryError(RerankerError, RuntimeError):
+    """The vectors of an index do not fit into the memory of the GPU that was asked for."""
 
 
 class IndexFolderError(RerankerError, RuntimeError):

@@ -1,12 +1,14 @@
 """A GPU is searched in place of the CPU, finds the same, and leaves what is saved alone."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import faiss
 import pytest
 
-from fr_reranker_plugin import DenseIndex, IndexSettings, SettingsError
+from fr_reranker_plugin import DenseIndex, GpuMemoryError, IndexSettings, SettingsError
 from fr_reranker_plugin.retrieval.gpu_copy import GpuCopy
+from fr_reranker_plugin.retrieval.index_settings import SearchDevice
 from unit_vectors import clustered_vectors, documents
 
 DIMENSION = 16
@@ -37,6 +39,47 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(GpuCopy, "search", counted)
     return answered
+
+
+def no_room(*_: object) -> None:
+    raise RuntimeError("cudaMalloc error out of memory")
+
+
+def test_a_gpu_without_room_for_an_index_is_an_error_if_asked_for_and_the_cpu_otherwise(
+    stand_in: list[int], tmp_path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    vectors = clustered_vectors(10, DIMENSION, clusters=2)
+    with DenseIndex.create(tmp_path / "index", settings=SETTINGS["flat"], device="cpu") as index:
+        index.add(documents(10), vectors)
+        index.save()
+        expected = index.search(vectors, 3)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", no_room)
+    with DenseIndex.open(tmp_path / "index") as opened:
+        assert opened.search(vectors, 3) == expected
+    assert "searched on the CPU" in caplog.text
+    with pytest.raises(GpuMemoryError, match="cudaMalloc error out of memory"):
+        DenseIndex.open(tmp_path / "index", device="cuda")
+    assert stand_in == []
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_gpu_that_fills_up_leaves_what_was_added_to_the_cpu(
+    device: SearchDevice, stand_in: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = clustered_vectors(COUNT, DIMENSION, clusters=50)
+    with (
+        DenseIndex.create(settings=SETTINGS["flat"], device=device) as index,
+        DenseIndex.create(settings=SETTINGS["flat"], device="cpu") as on_cpu,
+    ):
+        index.add(documents(2000), vectors[:2000])
+        with monkeypatch.context() as full:
+            full.setattr(GpuCopy, "add", no_room)
+            with pytest.raises(GpuMemoryError, match="device='cpu'") if device == "cuda" else nullcontext():
+                index.add(documents(900, 2000), vectors[2000:2900])
+        index.upsert(documents(1000, 2000), vectors[2000:])
+        on_cpu.add(documents(COUNT), vectors)
+        assert index.search(vectors[::100], 5) == on_cpu.search(vectors[::100], 5)
+    assert stand_in == [], "a copy that lacks vectors is not asked"
 
 
 @pytest.mark.parametrize("kind", list(SETTINGS))

@@ -1,11 +1,13 @@
 """Whatever the kind of index: cosines, higher is better, exact filters, and deleted documents stay away."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fr_reranker_plugin import DenseIndex, Hit, IndexSettings, SettingsError, StoredDocument
+from fr_reranker_plugin.retrieval import vector_index
 from fr_reranker_plugin.retrieval.exact_search import top_passages
 from unit_vectors import clustered_vectors, documents, unit_vectors
 
@@ -139,6 +141,25 @@ def test_documents_that_are_replaced_without_end_do_not_fill_the_memory(kind: st
         assert np.array_equal(index.vectors(["d7", "d999"]), vectors[[7, 999]])
         index.delete(index.ids())
         assert index.search(vectors[:1], 1) == [[]]
+
+
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq"])
+def test_what_is_left_goes_into_lists_without_a_full_copy_of_its_vectors(
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    filled = Filled(SMALL[kind], 14_000)
+    with filled.index as index:
+        before = faiss_class(index)
+        started: list[Any] = []
+        real_start = vector_index.start
+        monkeypatch.setattr(vector_index, "start", lambda settings: started.append(real_start(settings)) or started[-1])
+        index.delete(filled.names[-3000:])
+        index.save(tmp_path / "index")
+        with index._store.reading() as contents:
+            assert contents.vectors.total == 11_000
+        assert [one.ntotal for one in started] == [0] * len(started), "no vector was put into one without lists"
+        assert faiss_class(index) == before
+        assert index.search(filled.queries, 1)[0]
 
 
 def test_the_index_that_was_saved_is_the_one_that_is_opened(small: Filled, tmp_path) -> None:

@@ -109,16 +109,17 @@ def start(settings: IndexSettings) -> Any:  # noqa: ANN401 -- as above
     return index
 
 
-def lists_due(index: Any, settings: IndexSettings) -> int | None:  # noqa: ANN401 -- as above
-    """Tell into how many lists the vectors should be sorted now; `None` if they should stay as they are."""
+def lists_due(total: int, settings: IndexSettings, *, now: int) -> int | None:
+    """Tell into how many lists `total` vectors should be sorted; `None` if they should stay in the lists they have.
+
+    :param now: How many lists there are; 0 is none.
+    """
     if settings.kind not in ("ivf", "ivfpq"):
         return None
-    total = int(index.ntotal)
     lists = settings.ivf_lists or min(total // VECTORS_PER_LIST, math.ceil(4 * math.sqrt(total)))
     enough = settings.ivf_lists * VECTORS_PER_LIST if settings.ivf_lists is not None else FEWEST_TO_TRAIN
     if total < (enough if settings.kind == "ivf" else max(enough, FEWEST_TO_TRAIN)):
         return None
-    now = int(index.nlist) if isinstance(index, load_faiss().IndexIVF) else 0
     return lists if now == 0 or (settings.ivf_lists is None and lists >= 2 * now) else None
 
 

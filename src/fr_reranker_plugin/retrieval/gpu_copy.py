@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
 
-from fr_reranker_plugin.errors import SettingsError
+from fr_reranker_plugin.errors import GpuMemoryError, SettingsError
 from fr_reranker_plugin.retrieval.faiss_loading import load_faiss
 from fr_reranker_plugin.retrieval.index_settings import IndexKind, SearchDevice
 from fr_reranker_plugin.retrieval.selection import Positions, Selection
 from fr_reranker_plugin.retrieval.vectors import Vectors
+
+logger = logging.getLogger(__name__)
 
 _MOST_CANDIDATES: Final = 2048
 """FAISS finds no more per query on a GPU."""
@@ -60,6 +65,23 @@ class GpuCopy:
 
     def _left_out(self, selection: Selection | None) -> int:
         return 0 if selection is None else int(self._index.ntotal) - selection.count
+
+
+@contextmanager
+def room_for_copy(device: SearchDevice) -> Iterator[None]:
+    """Copy vectors to a GPU, or go on without where none was asked for by name.
+
+    :raises GpuMemoryError: If `device` is `"cuda"` and FAISS fails there, as it does without room.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if device == "cuda":
+            raise GpuMemoryError(
+                f"the vectors could not be copied to the GPU, which has no room or is lost ({error}); free memory "
+                "there, or search on the CPU with device='cpu'"
+            ) from error
+        logger.warning("the index is searched on the CPU: its vectors could not be copied to the GPU (%s)", error)
 
 
 def use_gpu(device: SearchDevice, kind: IndexKind) -> bool:

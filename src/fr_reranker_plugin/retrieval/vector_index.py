@@ -18,7 +18,7 @@ from fr_reranker_plugin.retrieval.faiss_kinds import (
     train,
 )
 from fr_reranker_plugin.retrieval.faiss_loading import load_faiss
-from fr_reranker_plugin.retrieval.gpu_copy import GpuCopy, use_gpu
+from fr_reranker_plugin.retrieval.gpu_copy import GpuCopy, room_for_copy, use_gpu
 from fr_reranker_plugin.retrieval.index_settings import IndexSettings, SearchDevice
 from fr_reranker_plugin.retrieval.selection import Positions, Selection
 from fr_reranker_plugin.retrieval.vectors import Vectors
@@ -44,13 +44,17 @@ class VectorIndex:
         self._index = index
         self._device = device
         self._steps = steps_for(index, settings)
-        self._gpu = GpuCopy(index) if use_gpu(device, settings.kind) else None
+        self._gpu: GpuCopy | None = None
+        if use_gpu(device, settings.kind):
+            with room_for_copy(device):
+                self._gpu = GpuCopy(index)
 
     @classmethod
     def empty(cls, settings: IndexSettings, *, device: SearchDevice) -> Self:
         """Start without vectors.
 
         :raises SettingsError: If `device` asks for a GPU and there is none that FAISS can use for this kind.
+        :raises GpuMemoryError: If `device` asks for a GPU that has no room.
         """
         return cls(settings, start(settings), device=device)
 
@@ -60,7 +64,7 @@ class VectorIndex:
 
         :param memory_map: Leave the vectors on disk and let the system load what is looked at.
         :raises IndexFolderError: If FAISS cannot read it, or it is of another kind than `settings` say.
-        :raises SettingsError: As `empty`.
+        :raises SettingsError: As `empty`, which raises `GpuMemoryError` too.
         """
         faiss = load_faiss()
         try:
@@ -96,11 +100,17 @@ class VectorIndex:
         return self._settings.kind == "ivfpq"
 
     def add(self, vectors: Vectors) -> None:
-        """Append vectors; nothing may be searching."""
+        """Append vectors; nothing may be searching.
+
+        :raises GpuMemoryError: If a GPU was asked for and has no room for them. The CPU searches from then on.
+        """
         if len(vectors):
             self._index.add(vectors)
-            if self._gpu is not None:
-                self._gpu.add(vectors)
+            gpu, self._gpu = self._gpu, None  # a copy that lacks vectors is not searched
+            if gpu is not None:
+                with room_for_copy(self._device):
+                    gpu.add(vectors)
+                    self._gpu = gpu
 
     def at(self, positions: Positions) -> Vectors:
         """Give the vectors at these positions as they are kept."""
@@ -134,18 +144,12 @@ class VectorIndex:
 
         :param exact_vectors: Gives the vectors at positions, uncompressed.
         """
-        lists = lists_due(self._index, self._settings)
-        if lists is None:
-            return None
-        size = min(self.total, max(lists * TRAINED_WITH_PER_LIST, TRAINED_WITH_AT_LEAST))
-        sample = np.sort(np.random.default_rng(0).choice(self.total, size, replace=False))
-        index = train(self._settings, lists, exact_vectors(sample))
-        return self._filled(index, exact_vectors, np.arange(self.total))
+        lists = lists_due(self.total, self._settings, now=int(getattr(self._index, "nlist", 0)))
+        return None if lists is None else self._filled(lists, exact_vectors, np.arange(self.total))
 
     def compacted(self, exact_vectors: Callable[[Positions], Vectors], keep: Positions) -> Self:
         """Give an index of those vectors alone, in the same order; positions change."""
-        index = self._filled(start(self._settings), exact_vectors, keep)
-        return index.trained(lambda positions: exact_vectors(keep[positions])) or index
+        return self._filled(lists_due(len(keep), self._settings, now=0), exact_vectors, keep)
 
     def write(self, path: Path) -> None:
         """Write everything into a file, in the form of a CPU.
@@ -156,10 +160,17 @@ class VectorIndex:
         with path.open("wb") as file:
             faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write, _WRITTEN_AT_ONCE))
 
-    def _filled(self, index: Any, exact_vectors: Callable[[Positions], Vectors], positions: Positions) -> Self:  # noqa: ANN401 -- as above
+    def _filled(self, lists: int | None, exact_vectors: Callable[[Positions], Vectors], positions: Positions) -> Self:
+        """Give the vectors at these positions, in so many lists; they are never together in memory uncompressed."""
+        index = start(self._settings) if lists is None else self._trained(lists, exact_vectors, positions)
         for begin in range(0, len(positions), _MOVED_AT_ONCE):
             index.add(exact_vectors(positions[begin : begin + _MOVED_AT_ONCE]))
         return type(self)(self._settings, index, device=self._device)
+
+    def _trained(self, lists: int, exact_vectors: Callable[[Positions], Vectors], positions: Positions) -> Any:  # noqa: ANN401 -- as above
+        size = min(len(positions), max(lists * TRAINED_WITH_PER_LIST, TRAINED_WITH_AT_LEAST))
+        sample = np.sort(np.random.default_rng(0).choice(positions, size, replace=False))
+        return train(self._settings, lists, exact_vectors(sample))
 
 
 def _classes_of(settings: IndexSettings) -> tuple[str, ...]:
