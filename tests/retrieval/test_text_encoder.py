@@ -46,6 +46,19 @@ def test_the_vectors_are_those_of_sentence_transformers(family: str, tmp_path: P
     assert np.abs(load(folder).encode(TEXTS) - theirs).max() <= CLOSE
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_folder_may_ask_for_lower_case(family: str, tmp_path: Path) -> None:
+    folder = build_bi_encoder(tmp_path / family, family, pooling={"pooling_mode": "mean"}, max_seq_length=64)
+    as_written = load(folder)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 64, "do_lower_case": True})
+    loud = ["DÉCLARER UNE NAISSANCE À LA MAIRIE", *(text.upper() for text in TEXTS)]
+    theirs = SentenceTransformer(str(folder), device="cpu").encode(loud)
+    lower = load(folder)
+    assert np.abs(lower.encode(loud) - theirs).max() <= CLOSE
+    assert np.array_equal(lower.encode(loud[:1]), lower.encode([loud[0].lower()]))
+    assert as_written.identity.differences(lower.identity)
+
+
 @pytest.mark.parametrize("pooling", [{"pooling_mode": "cls"}, {"pooling_mode_cls_token": True}], ids=["new", "old"])
 def test_the_folder_may_ask_for_the_vector_of_the_first_token(pooling: dict, tmp_path: Path) -> None:
     folder = build_bi_encoder(tmp_path / "cls", pooling=pooling)

@@ -75,7 +75,7 @@ class EncoderEngine:
         folder = find_checkpoint(settings, embedded="bi_encoder")
         files, config = EncoderFiles(folder), load_config(folder)
         pooling, prefixes = files.pooling(), files.prefixes(settings.model)
-        tokenizer = TextTokenizer.load(folder, config, max_length=settings.max_length, meant_for=files.max_length())
+        tokenizer = TextTokenizer.load(files, config, max_length=settings.max_length)
         model = _load_model(folder, config, settings)
         identity = EncoderIdentity(
             model=settings.model,

@@ -14,6 +14,7 @@ from fr_reranker_plugin.scoring.fingerprint import MODEL_FILES, fingerprint
 Pooling = Literal["mean", "cls"]
 
 _DECISIVE: Final = (*MODEL_FILES, "1_Pooling/config.json")
+_TEXT_SETTINGS: Final = "sentence_bert_config.json"
 _OLD_POOLING_FLAG: Final = re.compile(r"pooling_mode_(\w+?)(?:_tokens?)?$")
 _E5_NAME: Final = re.compile(r"(?:^|[^a-z0-9])m?e5(?:$|[^a-z0-9])")
 _KNOWN_MODULES: Final = ("Transformer", "Pooling", "Normalize")
@@ -42,7 +43,7 @@ class EncoderFiles:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def pooling(self) -> Pooling:
         """Tell how token vectors become the vector of the text: the mean over them unless the folder says otherwise.
@@ -54,18 +55,22 @@ class EncoderFiles:
         settings = self._read("1_Pooling/config.json")
         mode = _pooling_mode(settings)
         if mode not in ("mean", "cls"):
-            raise ModelLoadError(f"{self._folder}: expected mean or cls pooling, found {mode!r}")
+            raise ModelLoadError(f"{self.folder}: expected mean or cls pooling, found {mode!r}")
         if not settings.get("include_prompt", True):
-            raise ModelLoadError(f"{self._folder}: pooling that leaves out the prompt is not supported")
+            raise ModelLoadError(f"{self.folder}: pooling that leaves out the prompt is not supported")
         return "cls" if mode == "cls" else "mean"
 
     def fingerprint(self) -> str:
-        """Give a checksum of what vectors depend on: the weights, the tokenizer and the pooling."""
-        return fingerprint(self._folder, _DECISIVE)
+        """Give a checksum of what vectors depend on: the weights, the tokenizer, the pooling and lower case."""
+        return fingerprint(self.folder, _DECISIVE) + ("-lower-case" if self.lower_case() else "")
+
+    def lower_case(self) -> bool:
+        """Tell whether texts are read in lower case, whatever the tokenizer itself does."""
+        return self._read(_TEXT_SETTINGS).get("do_lower_case") is True
 
     def max_length(self) -> int | None:
         """Give the longest text in tokens that the model is meant for, or `None` if the folder does not say."""
-        length = self._read("sentence_bert_config.json").get("max_seq_length")
+        length = self._read(_TEXT_SETTINGS).get("max_seq_length")
         return length if isinstance(length, int) else None
 
     def prefixes(self, model: str) -> Prefixes:
@@ -83,7 +88,7 @@ class EncoderFiles:
         return E5_PREFIXES if _E5_NAME.search(name) and "instruct" not in name else own
 
     def _check_modules(self) -> None:
-        path = self._folder / "modules.json"
+        path = self.folder / "modules.json"
         for module in _read_json(path) if path.is_file() else []:
             kind = str(module.get("type", "")).rpartition(".")[2]
             if kind not in _KNOWN_MODULES:
@@ -92,7 +97,7 @@ class EncoderFiles:
                 )
 
     def _read(self, name: str) -> dict[str, Any]:
-        path = self._folder / name
+        path = self.folder / name
         settings = _read_json(path) if path.is_file() else {}
         if not isinstance(settings, dict):
             raise ModelLoadError(f"{path}: expected a JSON object, found {type(settings).__name__}")

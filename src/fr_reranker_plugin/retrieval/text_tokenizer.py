@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from fr_reranker_plugin.errors import ModelLoadError
+from fr_reranker_plugin.retrieval.encoder_files import EncoderFiles
 from fr_reranker_plugin.scoring.scorer import EncodedPair
 from fr_reranker_plugin.scoring.tokenization import allowed_length, encodable, position_limit, private_copy
 
 if TYPE_CHECKING:
+    from tokenizers.normalizers import Normalizer
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
@@ -20,34 +21,40 @@ class TextTokenizer:
 
     :param tokenizer: A fast tokenizer, as transformers loads it.
     :param max_length: Longest text in tokens, special tokens included; longer ones are cut.
+    :param lower_case: Put texts into lower case before anything else.
     :raises ModelLoadError: If the tokenizer is not a fast one.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, lower_case: bool = False) -> None:
         self._tokenizer = private_copy(tokenizer)
+        if lower_case:
+            self._tokenizer.normalizer = _lower_case_first(self._tokenizer.normalizer)
         self.max_length = max_length
         self.pad_token_id: int = tokenizer.pad_token_id or 0
         self._tokenizer.enable_truncation(max_length, direction=tokenizer.truncation_side)
 
     @classmethod
-    def load(cls, folder: Path, config: PretrainedConfig, *, max_length: int | None, meant_for: int | None) -> Self:
+    def load(cls, files: EncoderFiles, config: PretrainedConfig, *, max_length: int | None) -> Self:
         """Load the tokenizer of a checkpoint.
 
-        :param folder: The checkpoint.
+        :param files: Those of the checkpoint.
         :param config: Its configuration, for the number of positions.
         :param max_length: The length asked for; `None` takes 512, or less where the model is meant for less.
-        :param meant_for: The length that the checkpoint itself names, if it does.
         :raises ModelLoadError: If the model has no positions, and so is not an encoder like BERT.
         :raises SettingsError: If `max_length` is above what the model can read.
         """
         from transformers import AutoTokenizer
 
         if not hasattr(config, "max_position_embeddings"):
-            raise ModelLoadError(f"{folder}: expected a text encoder like BERT, found the family {config.model_type!r}")
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+            raise ModelLoadError(
+                f"{files.folder}: expected a text encoder like BERT, found the family {config.model_type!r}"
+            )
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True, use_fast=True)
         limit = min(position_limit(config), tokenizer.model_max_length)
         length = allowed_length(max_length, limit=limit)
-        return cls(tokenizer, max_length=min(length, meant_for or length) if max_length is None else length)
+        if max_length is None:
+            length = min(length, files.max_length() or length)
+        return cls(tokenizer, max_length=length, lower_case=files.lower_case())
 
     def encode(self, texts: Sequence[str]) -> list[EncodedPair]:
         """Give the token ids of each text, special tokens included, in order; the type ids are all 0.
@@ -62,3 +69,10 @@ class TextTokenizer:
             )
             for encoding in self._tokenizer.encode_batch_fast([encodable(text) for text in texts])
         ]
+
+
+def _lower_case_first(normalizer: Normalizer | None) -> Normalizer:
+    """Do as sentence-transformers does for models that say `do_lower_case`."""
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    return Lowercase() if normalizer is None else Sequence([Lowercase(), normalizer])
