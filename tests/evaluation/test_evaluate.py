@@ -22,6 +22,7 @@ from fr_reranker_plugin.evaluation.markdown import as_markdown
 from fr_reranker_plugin.evaluation.plots import draw
 from fr_reranker_plugin.evaluation.report import Measured, as_report
 from fr_reranker_plugin.evaluation.run_files import write_runs
+from fr_reranker_plugin.scoring.checkpoint import embedded_checkpoint
 from fr_reranker_plugin.scoring.ranking import BLANK_LOGIT, rank_by_score
 from fr_reranker_plugin.scoring.scorer import Logits
 
@@ -225,6 +226,12 @@ def test_candidates_are_those_of_the_weights_and_not_of_their_name(tiny_model: s
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
     assert stages.identity("dense", 50) != before
+
+
+def test_the_embedded_encoder_is_known_by_its_own_weights(tmp_path: Path) -> None:
+    copied = shutil.copytree(embedded_checkpoint("bi_encoder"), tmp_path / "copied")
+    of_copy = FirstStages(encoder=ModelSettings(model=str(copied)))
+    assert FirstStages().identity("dense", 50) == of_copy.identity("dense", 50)
 
 
 def test_models_of_one_name_have_run_files_of_their_own(plan: Callable[..., Plan], tiny_model: str, tmp_path: Path):

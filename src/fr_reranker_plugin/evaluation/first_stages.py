@@ -69,7 +69,8 @@ class FirstStages:
         from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
         from fr_reranker_plugin.scoring.loading import resolve_settings
 
-        return EncoderFiles(find_checkpoint(resolve_settings(self.encoder))).fingerprint()
+        folder = find_checkpoint(resolve_settings(self.encoder), embedded="bi_encoder")
+        return EncoderFiles(folder).fingerprint()
 
 
 class CandidateSource:
