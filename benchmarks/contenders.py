@@ -156,7 +156,7 @@ CUDA: Final = (
 
 
 def contenders(device: str) -> tuple[Contender, ...]:
-    """Give who is measured on a device; nobody in bfloat16 where one batch would take minutes."""
+    """Give who is measured on a device; nobody in bfloat16 where it is only emulated."""
     if device.startswith("cuda"):
         return CUDA
     if bfloat16_product.is_slow():

@@ -61,7 +61,7 @@ def measured_peak(device: str) -> dict[str, float]:
     peak = {}
     for name in dtypes:
         if name == "bfloat16" and device == "cpu" and bfloat16_product.is_slow():
-            continue  # one product takes a minute
+            continue  # without AVX-512 one product takes a minute
         left = torch.randn(size, size, device=device).to(getattr(torch, name))
 
         def product(left: torch.Tensor = left) -> None:

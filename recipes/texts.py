@@ -27,7 +27,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def fast_dtype(device: str) -> torch.dtype:
-    """Return bfloat16, or float32 on a CPU that would take many times as long in bfloat16."""
+    """Return bfloat16, or float32 on a CPU that would take several times as long in bfloat16."""
     return torch.float32 if device == "cpu" and bfloat16_product.is_slow() else torch.bfloat16
 
 

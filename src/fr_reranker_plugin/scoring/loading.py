@@ -56,7 +56,7 @@ def _check_dtype(dtype: str, kind: str) -> None:
             "dtype 'float16' is slow and inexact on a CPU; use 'float32', or 'bfloat16' on AMX hardware"
         )
     if dtype == "bfloat16" and kind == "cpu" and bfloat16_product.is_slow():
-        logger.warning("this CPU has no instructions for 'bfloat16', which takes it many times as long as 'float32'")
+        logger.warning("this CPU has no instructions for 'bfloat16', which takes it several times as long as 'float32'")
     if dtype == "int8" and kind != "cpu":
         raise SettingsError(f"dtype 'int8' is for CPUs; on {kind!r} use 'float16', which is as fast there and closer")
     if dtype == "int8" and not int8.is_supported():

@@ -59,9 +59,9 @@ def has_tile_units() -> bool:
 
 
 def is_slow() -> bool:
-    """Whether bfloat16 takes this CPU many times as long as float32: x86 without AVX-512."""
+    """Whether bfloat16 takes this CPU several times as long as float32: x86 without instructions for it."""
     known = capabilities()
-    return bool(known.get("avx2")) and not known.get("avx512_f")
+    return bool(known.get("avx2")) and not (known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 @cache
