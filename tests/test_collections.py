@@ -59,8 +59,13 @@ def test_other_separators_than_newlines_do_not_end_a_line(tmp_path: Path) -> Non
         ('{"_id": "p1", "text": "x"}', r"line 3: the id 'p1' stands there twice"),
         ('{"_id": "p3", ', r"line 3: expected a JSON object, found '\{\"_id\": \"p3\", '"),
         ('["p3"]', r"line 3: expected a JSON object, found list"),
+        (
+            '{"_id": "p3", "text": "a\\ud83d"}',
+            r"line 3: expected whole characters in 'text', found half .* at 1",
+        ),
+        ('{"_id": "p3", "title": "\\ude00", "text": "x"}', r"line 3: expected whole characters in 'title'"),
     ],
-    ids=["no text", "id of another type", "id twice", "broken", "list"],
+    ids=["no text", "id of another type", "id twice", "broken", "list", "half a character", "half in the title"],
 )
 def test_a_broken_passage_is_refused_with_its_line(line: str, reason: str, folder: Path) -> None:
     path = folder / "corpus.jsonl"

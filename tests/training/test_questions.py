@@ -61,6 +61,13 @@ def test_half_a_character_in_an_answer_is_dropped(chat, tmp_path):
     assert made.query == "Où voter ?"
 
 
+def test_half_a_character_in_a_passage_is_a_question_mark(chat, tmp_path):
+    endpoint = ChatEndpoint(base_url=chat.url, model="petit")
+    kept = KeptAnswers(tmp_path / "a", endpoint.identity)
+    made = question_examples(["Au parc \ud83d."], endpoint.answer, kept, per_passage=1, workers=1)
+    assert [one.passages for one in made] == [("Au parc ?.",)]
+
+
 @pytest.mark.parametrize(
     ("answer", "reason", "requests"),
     [

@@ -110,4 +110,5 @@ def load_qrels(path: Path) -> Qrels:
 def _numbered_corpus(path: Path) -> Iterator[tuple[int, str, Passage]]:
     for number, row in read_jsonl(path):
         identifier = text_field(row, "_id", path, number)
-        yield number, identifier, Passage(str(row.get("title") or ""), text_field(row, "text", path, number))
+        title = text_field({"title": str(row.get("title") or "")}, "title", path, number)
+        yield number, identifier, Passage(title, text_field(row, "text", path, number))

@@ -75,12 +75,23 @@ def split_columns(line: str, names: Sequence[str], path: Path, number: int) -> l
 def text_field(row: Mapping[str, Any], name: str, path: Path, number: int) -> str:
     """Give a field of a JSON object.
 
-    :raises CollectionError: If it is missing or not a string.
+    :raises CollectionError: If it is missing, not a string, or no text that UTF-8 has bytes for.
     """
     value = row.get(name)
     if not isinstance(value, str):
         raise malformed(path, number, f"a string in {name!r}", type(value).__name__)
+    if (place := half_character(value)) is not None:
+        raise malformed(path, number, f"whole characters in {name!r}", f"half of one ({value[place]!r}) at {place}")
     return value
+
+
+def half_character(text: str) -> int | None:
+    """Give the place of half a character, which JSON can name and no file in UTF-8 can hold: a lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
 
 
 def whole_number(text: str, what: str, path: Path, number: int) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self, TextIO, cast
 
-from fr_reranker_plugin.collections.lines import malformed, read_jsonl
+from fr_reranker_plugin.collections.lines import half_character, malformed, read_jsonl
 from fr_reranker_plugin.errors import SettingsError
 
 _PACKED: Final = ".gz"
@@ -87,15 +87,6 @@ class TrainingExample:
                 raise SettingsError(f"expected a list in {name!r}, got {type(value).__name__}")
         found = {name: tuple(cast("list[Any]", value)) for name, value in lists.items()}
         return cls(row.get("query", ""), found["passages"], found["labels"], found.get("scores"))
-
-
-def half_character(text: str) -> int | None:
-    """Give the place of half a character, which JSON can name and no file in UTF-8 can hold: a lone surrogate."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return error.start
-    return None
 
 
 def read_examples(paths: Path | Iterable[Path]) -> Iterator[TrainingExample]:

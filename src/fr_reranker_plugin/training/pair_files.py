@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fr_reranker_plugin.collections.lines import malformed, numbered_lines, read_jsonl
+from fr_reranker_plugin.collections.lines import half_character, malformed, numbered_lines, read_jsonl
 from fr_reranker_plugin.errors import CollectionError
 from fr_reranker_plugin.training.example_counts import ExampleCounts
-from fr_reranker_plugin.training.examples import TrainingExample, half_character
+from fr_reranker_plugin.training.examples import TrainingExample
 
 _JSON: Final = (".jsonl", ".ndjson")
 _TABLES: Final = {".tsv": "\t", ".csv": ","}

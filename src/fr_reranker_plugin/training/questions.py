@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from fr_reranker_plugin.collections.lines import read_jsonl
+from fr_reranker_plugin.scoring.tokenization import encodable
 from fr_reranker_plugin.training.examples import TrainingExample
 
 PROMPT: Final = """Voici un passage d'un document :
@@ -85,6 +86,7 @@ def question_examples(
 ) -> Iterator[TrainingExample]:
     """Have questions written to passages, and yield a pair for each, in the order of the passages.
 
+    :param passages: Half characters in them become question marks.
     :param ask: Sends a prompt to a chat model and gives its answer; called from several threads.
     :param kept: Answers that are there already, and take the new ones.
     :param per_passage: How many questions to ask for.
@@ -93,7 +95,7 @@ def question_examples(
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[str, str, Future[str]]] = deque()
         try:
-            for passage in passages:
+            for passage in map(encodable, passages):
                 prompt = PROMPT.format(passage=passage, count=per_passage)
                 waiting.append((passage, prompt, _answered(prompt, ask, kept, pool)))
                 if len(waiting) >= workers:
