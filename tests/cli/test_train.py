@@ -65,6 +65,7 @@ def test_so_many_dev_questions_are_drawn_from_examples_too(
         (("--learning-rate", "0"), "learning_rate must be > 0"),
         (("--data", "absent.jsonl"), "there is no file absent.jsonl"),
         (("--dev", "sample", "--dev-examples", "x.jsonl"), "from --dev or from --dev-examples, not from both"),
+        (("--dev-examples", "x.jsonl", "--dev-depth", "5"), "find candidates for the questions of --dev"),
         (("--dev", "./nowhere"), "there is no folder './nowhere'"),
         (("--device", "cuda:1"), "choose among GPUs with CUDA_VISIBLE_DEVICES"),
         (("--device", "cpu", "--precision", "fp16"), "precision 'fp16' is for GPUs"),

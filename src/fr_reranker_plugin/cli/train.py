@@ -15,6 +15,7 @@ from fr_reranker_plugin.cli.shared_options import with_options_of
 from fr_reranker_plugin.errors import SettingsError
 
 _DEV = "Dev questions"
+_DEV_FIRST_STAGE, _DEV_DEPTH = "dense", 20
 _POINTS = 100
 
 
@@ -33,9 +34,12 @@ def train(  # noqa: PLR0913 -- each parameter is an option of the command
         list[Path] | None, typer.Option(help="Examples that are not trained on, instead.", rich_help_panel=_DEV)
     ] = None,
     dev_first_stage: Annotated[
-        str, typer.Option(help="bm25, dense, hybrid, given, or a run file.", rich_help_panel=_DEV)
-    ] = "dense",
-    dev_depth: Annotated[int, typer.Option(help="Candidates of each question.", rich_help_panel=_DEV)] = 20,
+        str | None,
+        typer.Option(help="bm25, dense (the default), hybrid, given, or a run file.", rich_help_panel=_DEV),
+    ] = None,
+    dev_depth: Annotated[
+        int | None, typer.Option(help=f"Candidates of each question; default: {_DEV_DEPTH}.", rich_help_panel=_DEV)
+    ] = None,
     dev_questions: Annotated[int, typer.Option(help="How many are drawn at most.", rich_help_panel=_DEV)] = 100,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; default: a GPU if there is one.")] = None,
     local_files_only: Annotated[bool, typer.Option("--local-files-only", help="Never ask the Hub.")] = False,
@@ -78,17 +82,24 @@ def train(  # noqa: PLR0913 -- each parameter is an option of the command
         print_facts(_facts(report, out))
 
 
-def _dev_source(name: str | None, examples: list[Path], first_stage: str, depth: int, questions: int) -> Any:  # noqa: ANN401 -- its module is imported when the command runs
+def _dev_source(
+    name: str | None, examples: list[Path], first_stage: str | None, depth: int | None, questions: int
+) -> Any:  # noqa: ANN401 -- its module is imported when the command runs
     from fr_reranker_plugin.collections.opening import open_named
     from fr_reranker_plugin.evaluation.first_stages import FirstStages
     from fr_reranker_plugin.training.dev_sets import DevSource
 
     if name is not None and examples:
         raise SettingsError("dev questions come from --dev or from --dev-examples, not from both")
+    if name is None and (first_stage, depth) != (None, None):
+        raise SettingsError("--dev-first-stage and --dev-depth find candidates for the questions of --dev; give --dev")
     if name is None:
         return DevSource(examples=tuple(examples), questions=questions) if examples else None
     return DevSource(
-        collection=open_named(name), first_stage=FirstStages(names=(first_stage,)), depth=depth, questions=questions
+        collection=open_named(name),
+        first_stage=FirstStages(names=(first_stage or _DEV_FIRST_STAGE,)),
+        depth=_DEV_DEPTH if depth is None else depth,
+        questions=questions,
     )
 
 
