@@ -19,8 +19,8 @@ format: install  ## put the code into our form
 check: install  ## lint, types and import directions
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-test: install  ## install what the tests need, then run them
-	$(BIN)/python -m pytest
+test: install  ## install what the tests need, then run them, a file for each of up to four processes
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 bench: install  ## measure speed beside other libraries; some 25 minutes on two cores
 	$(BIN)/python -m benchmarks.run

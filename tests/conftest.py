@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+if beside := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # read when torch is imported, below
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // beside)))
+
 from checkpoints import build_cross_encoder
 from fr_reranker_plugin import CrossEncoder, ModelSettings, live_scorers
 

@@ -21,15 +21,15 @@ from fr_reranker_plugin import ModelSettings, SettingsError, SharedScorer, rank_
 from fr_reranker_plugin.bulk import BulkSettings, DataSet, by_ray, by_scorer, rank_data_set
 from fr_reranker_plugin.scoring.ray_workers import RayCluster
 from fr_reranker_plugin.serving import ray_app
+from ray_children import ray_processes
 
 CLIENTS, REQUESTS, BEFORE = 6, 40, 12
 TIMEOUT = 60
 never = threading.Event()
 
 
-def processes(name: str) -> list[int]:
-    names = {int(path.parent.name): path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")}
-    return [pid for pid, command in names.items() if command.startswith(name.encode())]
+def replicas_alive() -> list[int]:
+    return ray_processes("ray::ServeReplica")
 
 
 def wait_until(condition) -> None:
@@ -46,7 +46,7 @@ def rank_with_a_killed_worker(model: str, data_set: Path, folder: Path) -> dict:
     def score(blocks, windows):
         for found in inner(blocks, windows):
             if not killed:
-                killed.append(processes("ray::Worker")[0])
+                killed.append(ray_processes("ray::Worker")[0])
                 os.kill(killed[0], signal.SIGKILL)
             yield found
 
@@ -85,16 +85,16 @@ def serve_with_a_killed_replica(model: str, port: int) -> dict:
             failures.append((began, answer.status_code))
         raise AssertionError("no answer")
 
-    replicas = processes("ray::ServeReplica")
+    replicas = replicas_alive()
     with ThreadPoolExecutor(CLIENTS) as pool:
         answers = [pool.submit(ask, body) for body in bodies]
         wait_until(lambda: len(answered) >= BEFORE)
         os.kill(replicas[0], signal.SIGKILL)
-        wait_until(lambda: replicas[0] not in processes("ray::ServeReplica"))
+        wait_until(lambda: replicas[0] not in replicas_alive())
         kill.append(monotonic())
         found = [answer.result(TIMEOUT) for answer in answers]
     after = monotonic()
-    wait_until(lambda: len(processes("ray::ServeReplica")) == 2 and replicas[0] not in processes("ray::ServeReplica"))
+    wait_until(lambda: len(replicas_alive()) == 2 and replicas[0] not in replicas_alive())
     wait_until(lambda: all(one.state == "RUNNING" for one in deployment_replicas()))
     return {
         "replicas": len(replicas),

@@ -16,7 +16,6 @@ ROOT = Path(__file__).parent.parent
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(280),
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc"),
 ]
 ROWS, PASSAGES, BAD = 40, 6, 17
 

@@ -72,7 +72,7 @@ def test_the_installed_wheel_runs_the_demo_outside_the_repository(environment):
         str(environment / "venv/bin/python"), "-c", "import fr_reranker_plugin as p; print(p.__file__)", cwd="/"
     )
     assert place.startswith(str(environment))
-    shown = run(str(environment / "venv/bin/fr-reranker"), "demo", cwd="/")
+    shown = run(str(environment / "venv/bin/fr-reranker"), "demo", "--candidates", "5", cwd="/")
     assert "nDCG@10" in shown
 
 
