@@ -1,7 +1,10 @@
 """The application under a prefix, where a proxy, Ray Serve or an application around it puts it."""
 
+from contextlib import asynccontextmanager
+
 import httpx
 import pytest
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from fr_reranker_plugin import ModelSettings, SharedScorer
@@ -33,3 +36,23 @@ async def test_a_prefix_changes_neither_keys_nor_errors_nor_metrics(client):
     families = text_string_to_metric_families((await client.get("/metrics")).text)
     counted = {sample.labels.get("endpoint") for family in families for sample in family.samples}
     assert {"/health", "/ready", "/rerank", "/v1/rerank"} <= counted
+
+
+@pytest.mark.usefixtures("no_model_left")
+async def test_an_application_around_it_starts_it_and_ends_it(tiny_model):
+    inner = create_app(SharedScorer(ModelSettings(model=tiny_model)))
+
+    @asynccontextmanager
+    async def lifespan(app):
+        async with inner.router.lifespan_context(inner):
+            yield
+
+    outer = FastAPI(lifespan=lifespan)
+    outer.mount("/fr", inner)
+    async with (
+        outer.router.lifespan_context(outer),
+        httpx.AsyncClient(transport=httpx.ASGITransport(outer), base_url="http://here/fr") as client,
+    ):
+        await inner.state.door.readiness.settled()
+        ranked = (await client.post("/rerank", json={"query": "q", "texts": ["un", "deux"]})).json()
+    assert {one["index"] for one in ranked} == {0, 1}

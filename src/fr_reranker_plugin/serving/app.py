@@ -45,7 +45,8 @@ def create_app(
 ) -> FastAPI:
     """Make the application that answers for a scorer.
 
-    The model is loaded when the application starts; until then `/ready` says 503 and `/health` answers.
+    The model is loaded when the application starts; until then `/ready` says 503 and `/health` answers. Mounted in
+    another application, it starts when that one enters its `router.lifespan_context`.
 
     :param scorer: A handle of the application's own: it is closed when the application ends.
     :param index: The folder of an index for `/retrieve`, and for the page at `/`. `None`: there are none.
