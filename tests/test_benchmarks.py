@@ -240,11 +240,21 @@ def test_names_are_unique_and_both_lists_have_what_the_ratios_need():
     assert contenders("cuda:1") is CUDA
 
 
-@pytest.mark.parametrize("known", [{"avx2": True}, {"avx2": True, "avx512_f": True}, {}], ids=["x86", "AVX-512", "arm"])
-def test_bfloat16_is_left_out_where_it_would_take_minutes(monkeypatch, known):
+@pytest.mark.parametrize(
+    ("known", "takes_part"),
+    [
+        ({"avx2": True}, False),
+        ({"avx2": True, "avx512_f": True}, False),
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": True}, True),
+        ({"avx2": True, "avx512_f": True, "amx_bf16": True}, True),
+        ({}, True),
+    ],
+    ids=["AVX2", "AVX-512", "bfloat16", "AMX", "arm"],
+)
+def test_bfloat16_is_left_out_where_it_is_emulated(monkeypatch, known, takes_part):
     monkeypatch.setattr(bfloat16_product, "capabilities", lambda: known)
     names = [one.name for one in contenders("cpu")]
-    assert ("ours bf16" in names) is (known != {"avx2": True})
+    assert ("ours bf16" in names) is takes_part
     assert {"ours fp32", "ours int8", REFERENCE} < set(names)
     assert contenders("cuda") is CUDA
 
