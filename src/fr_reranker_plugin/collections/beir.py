@@ -14,6 +14,7 @@ from fr_reranker_plugin.collections.lines import (
     read_jsonl,
     split_columns,
     text_field,
+    whole_characters,
     whole_number,
 )
 from fr_reranker_plugin.errors import CollectionError
@@ -110,5 +111,5 @@ def load_qrels(path: Path) -> Qrels:
 def _numbered_corpus(path: Path) -> Iterator[tuple[int, str, Passage]]:
     for number, row in read_jsonl(path):
         identifier = text_field(row, "_id", path, number)
-        title = text_field({"title": str(row.get("title") or "")}, "title", path, number)
+        title = whole_characters(str(row.get("title") or ""), "title", path, number)
         yield number, identifier, Passage(title, text_field(row, "text", path, number))

@@ -80,9 +80,17 @@ def text_field(row: Mapping[str, Any], name: str, path: Path, number: int) -> st
     value = row.get(name)
     if not isinstance(value, str):
         raise malformed(path, number, f"a string in {name!r}", type(value).__name__)
-    if (place := half_character(value)) is not None:
-        raise malformed(path, number, f"whole characters in {name!r}", f"half of one ({value[place]!r}) at {place}")
-    return value
+    return whole_characters(value, name, path, number)
+
+
+def whole_characters(text: str, name: str, path: Path, number: int) -> str:
+    """Give the text of a field.
+
+    :raises CollectionError: If UTF-8 has no bytes for it.
+    """
+    if (place := half_character(text)) is not None:
+        raise malformed(path, number, f"whole characters in {name!r}", f"half of one at position {place}")
+    return text
 
 
 def half_character(text: str) -> int | None:

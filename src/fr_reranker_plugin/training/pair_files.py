@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fr_reranker_plugin.collections.lines import half_character, malformed, numbered_lines, read_jsonl
+from fr_reranker_plugin.collections.lines import malformed, numbered_lines, read_jsonl, whole_characters
 from fr_reranker_plugin.errors import CollectionError
 from fr_reranker_plugin.training.example_counts import ExampleCounts
 from fr_reranker_plugin.training.examples import TrainingExample
@@ -78,8 +78,7 @@ def _pair(row: Mapping[str, Any], path: Path, number: int) -> LabelledPair:
     for name in _COLUMNS[:2]:
         if not isinstance(row.get(name), str) or not row[name].strip():
             raise malformed(path, number, f"text in {name!r}", repr(row.get(name)))
-        if (place := half_character(row[name])) is not None:
-            raise malformed(path, number, f"whole characters in {name!r}", f"half of one at position {place}")
+        whole_characters(row[name], name, path, number)
     label = row.get("label")
     return LabelledPair(row["query"], row["passage"], 1.0 if label in (None, "") else _label(label, path, number))
 
