@@ -1,6 +1,6 @@
 """Answer a question from the French sample collection with Haystack: find by meaning and by words, rerank, cite.
 
-pip install 'fr-reranker-plugin[haystack,faiss]'
+pip install -c constraints.txt '.[haystack,faiss]'
 python examples/haystack_rag.py "Comment refaire une carte d'identité volée ?"
 
 Runs offline and prints the prompt for a language model. To have it answered, name any OpenAI-compatible endpoint (vLLM,
@@ -82,7 +82,8 @@ def search_pipeline(store: FaissDocumentStore) -> Pipeline:
     pipeline.add_component("by_meaning", FaissEmbeddingRetriever(store, top_k=CANDIDATES))
     pipeline.add_component("by_words", FrenchBM25Retriever(store, top_k=CANDIDATES))
     pipeline.add_component("fusion", DocumentJoiner(join_mode="reciprocal_rank_fusion", top_k=CANDIDATES))
-    pipeline.add_component("ranker", FrenchCrossEncoderRanker(model="embedded", top_k=CITED))
+    ranker = FrenchCrossEncoderRanker(model="embedded", first_stage_weight=0.5, top_k=CITED)
+    pipeline.add_component("ranker", ranker)
     pipeline.add_component("prompt", ChatPromptBuilder(messages, required_variables="*"))
     pipeline.connect("embedder.embedding", "by_meaning.query_embedding")
     pipeline.connect("by_meaning", "fusion")

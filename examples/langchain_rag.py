@@ -1,6 +1,6 @@
 """Answer a question from the French sample collection with LangChain: find by meaning and by words, rerank, cite.
 
-pip install 'fr-reranker-plugin[langchain,faiss]' langchain-classic openai
+pip install -c constraints.txt '.[langchain,faiss]' langchain-classic openai
 python examples/langchain_rag.py "Comment refaire une carte d'identité volée ?"
 
 Runs offline and prints the prompt for a language model. To have it answered, name any OpenAI-compatible endpoint (vLLM,
@@ -60,7 +60,7 @@ def reranking_retriever(documents: list[Document]) -> ContextualCompressionRetri
     by_meaning = store.as_retriever(search_kwargs={"k": CANDIDATES})
     return ContextualCompressionRetriever(
         base_retriever=EnsembleRetriever(retrievers=[by_meaning, by_words(documents)]),
-        base_compressor=FrenchCrossEncoderReranker(model="embedded", top_n=CITED),
+        base_compressor=FrenchCrossEncoderReranker(model="embedded", first_stage_weight=0.5, top_n=CITED),
     )
 
 

@@ -1,6 +1,6 @@
 """Rerank what a LangChain retriever finds in the French sample collection; runs offline.
 
-pip install 'fr-reranker-plugin[langchain]' langchain-classic
+pip install -c constraints.txt '.[langchain]' langchain-classic
 python examples/langchain_retriever.py
 """
 

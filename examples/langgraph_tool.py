@@ -1,6 +1,6 @@
 """Give a LangGraph agent a French search tool: it asks the reranker's retriever, and answers from what it finds.
 
-pip install 'fr-reranker-plugin[langchain,faiss]' langchain-classic langgraph
+pip install -c constraints.txt '.[langchain,faiss]' langchain-classic langgraph
 python examples/langgraph_tool.py "Comment refaire une carte d'identité volée ?"
 
 Runs offline: a scripted model stands where a language model would. Any chat model that calls tools takes its place.

@@ -1,6 +1,6 @@
 """Index documents of your own, PDF, HTML, Markdown or text, and ask them a question.
 
-pip install 'fr-reranker-plugin[haystack,faiss]' pypdf trafilatura
+pip install -c constraints.txt '.[haystack,faiss]' pypdf trafilatura
 python examples/vos_documents.py FOLDER INDEX "Votre question"
 
 Without arguments it reads examples/documents into a temporary folder. Runs offline. Passages end where a sentence does,
@@ -63,9 +63,8 @@ def index_files(files: list[Path], embedder: FrenchDocumentEmbedder, store: Fais
 
 
 def answer(question: str, store: FaissDocumentStore) -> list[Document]:
-    search = FrenchRetrieveAndRerank(
-        document_store=store, ranker=FrenchCrossEncoderRanker(model="embedded"), retriever_top_k=20
-    )
+    ranker = FrenchCrossEncoderRanker(model="embedded", first_stage_weight=0.5)
+    search = FrenchRetrieveAndRerank(document_store=store, ranker=ranker, retriever_top_k=20)
     documents: list[Document] = search.run(query=question, top_k=3)["documents"]
     search.close()
     return documents

@@ -97,6 +97,18 @@ def test_no_rerank_gives_the_ranking_of_the_index(sources: Path, tmp_path: Path,
     assert [(row["id"], row["score"]) for row in rows] == [(hit.document.id, hit.score) for hit in hits]
 
 
+def test_the_order_of_the_index_counts_by_half_with_the_embedded_model_unless_told(
+    sources: Path, tmp_path: Path, run, tiny_model: str
+) -> None:
+    run("index", str(tmp_path / "index"), str(sources))
+    search = ("search", str(tmp_path / "index"), "mairie", "--json")
+    usual, alone = run(*search).json, run(*search, "--first-stage-weight", "0").json
+    assert usual == run(*search, "--first-stage-weight", "0.5").json
+    assert [row["score"] for row in usual] != [row["score"] for row in alone]
+    other = (*search, "--model", tiny_model)
+    assert run(*other).json == run(*other, "--first-stage-weight", "0").json
+
+
 def test_people_get_a_table(sources: Path, tmp_path: Path, run) -> None:
     done = run("index", str(tmp_path / "index"), str(sources))
     assert "documents  4" in done.out

@@ -208,6 +208,17 @@ def test_without_an_index_there_is_nothing_to_retrieve_from(tiny_server):
     assert tiny_server.post("/retrieve", {"query": "q"}).status_code == 404
 
 
+def test_the_order_of_the_first_stage_counts_by_half_with_the_embedded_model_unless_told(serve, folder, tiny_model):
+    for model, usual in (("embedded", 0.5), (tiny_model, 0.0)):
+        server = serve(SharedScorer(ModelSettings(model=model)), index=folder)
+        assert server.get("/index").json()["first_stage_weight"] == usual
+        bodies = [{"query": "Une naissance ?", **weight} for weight in ({}, {"first_stage_weight": usual})]
+        untold, told = (server.post("/retrieve", body).json()["results"] for body in bodies)
+        assert untold == told
+        other = server.post("/retrieve", {"query": "Une naissance ?", "first_stage_weight": 0.25}).json()["results"]
+        assert [one["score"] for one in other] != [one["score"] for one in told]
+
+
 def test_retrieve_follows_the_writer_of_the_index(tmp_path, serve, tiny_model):
     encoder = SharedEncoder(ModelSettings(model="embedded"))
     with DocumentIndex.create(tmp_path / "index", encoder) as index:

@@ -20,7 +20,7 @@ class PipelineWrapper(BasePipelineWrapper):
 
     def setup(self) -> None:
         store = FaissDocumentStore.load(os.environ.get("FR_RERANKER_INDEX", "my-index"), read_only=True)
-        ranker = FrenchCrossEncoderRanker(model="embedded", return_embedding=False)
+        ranker = FrenchCrossEncoderRanker(model="embedded", first_stage_weight=0.5, return_embedding=False)
         self.pipeline = Pipeline()
         self.pipeline.add_component("search", FrenchRetrieveAndRerank(document_store=store, ranker=ranker))
         self.pipeline.warm_up()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from fr_reranker_plugin.cli.first_stage_weight import FirstStageWeightOption
 from fr_reranker_plugin.cli.model_options import ModelOptions, with_model_options
 from fr_reranker_plugin.cli.printing import note, one_line, print_json_list, results
 from fr_reranker_plugin.errors import SettingsError
@@ -41,7 +40,12 @@ def search(  # noqa: PLR0913 -- each parameter is an option of the command
     top_k: Annotated[int, typer.Option(min=1, help="How many to show.")] = 5,
     filters: Annotated[str | None, typer.Option("--filter", help="Which documents may be found, as JSON.")] = None,
     rerank: Annotated[bool, typer.Option(help="Rerank the candidates.")] = True,
-    first_stage_weight: FirstStageWeightOption = 0.0,
+    first_stage_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="How much the order of the index counts, 0 to below 1; default: 0.5 with the embedded model, else 0."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, one object a line.")] = False,
 ) -> None:
     """Find documents by meaning, by words or by both, and put the most relevant first.
@@ -50,9 +54,10 @@ def search(  # noqa: PLR0913 -- each parameter is an option of the command
     """
     from fr_reranker_plugin.cli.scoring import silence_libraries
     from fr_reranker_plugin.retrieval.document_index import DocumentIndex
-    from fr_reranker_plugin.scoring.settings import check_first_stage_weight
+    from fr_reranker_plugin.scoring.settings import check_first_stage_weight, usual_first_stage_weight
 
-    check_first_stage_weight(first_stage_weight)
+    weight = usual_first_stage_weight(options.model) if first_stage_weight is None else first_stage_weight
+    check_first_stage_weight(weight)
     if not query.strip():
         raise SettingsError("the query must have text, got an empty one; put the question into quotes")
     wanted = _filter(filters)
@@ -63,7 +68,7 @@ def search(  # noqa: PLR0913 -- each parameter is an option of the command
         hits = index.search(query, count, method=method.value, filters=wanted)
     if not hits:
         note(f"nothing found in {folder}")
-    rows = (_reranked(options, query, hits, first_stage_weight) if rerank and hits else _as_found(hits))[:top_k]
+    rows = (_reranked(options, query, hits, weight) if rerank and hits else _as_found(hits))[:top_k]
     if as_json:
         print_json_list(rows)
     else:

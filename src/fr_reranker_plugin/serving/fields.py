@@ -20,7 +20,8 @@ Texts = Annotated[
 RawScores = Annotated[bool, Field(description="Logits instead of scores from 0 to 1.")]
 
 FirstStageWeight = Annotated[
-    float, Field(ge=0, lt=1, description="How much the order of the first stage counts in that of the answer.")
+    Annotated[float, Field(ge=0, lt=1)] | None,
+    Field(description="How much the order of the first stage counts in the answer; `/index` says the usual one."),
 ]
 
 

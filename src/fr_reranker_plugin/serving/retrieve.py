@@ -13,6 +13,7 @@ from pydantic.config import JsonDict
 from fr_reranker_plugin.retrieval.document_index import SearchMethod
 from fr_reranker_plugin.retrieval.documents import Hit
 from fr_reranker_plugin.scoring.ranking import BestPassage, Ranked
+from fr_reranker_plugin.scoring.settings import usual_first_stage_weight
 from fr_reranker_plugin.serving.bodies import OwnBody, described, read_as
 from fr_reranker_plugin.serving.door import Call, OpenCall
 from fr_reranker_plugin.serving.fields import QUESTION, WHOLE, FirstStageWeight, Query, RawScores
@@ -39,7 +40,7 @@ class RetrieveRequest(OwnBody):
         dict[str, JsonValue] | None,
         Field(description="Which documents may be found, in Haystack's form.", examples=[_FILTER_EXAMPLE]),
     ] = None
-    first_stage_weight: FirstStageWeight = 0.0
+    first_stage_weight: FirstStageWeight = None
     rerank: Annotated[bool, Field(description="False: the order of the first stage.")] = True
     raw_scores: RawScores = False
 
@@ -98,12 +99,13 @@ async def retrieve(
     if not body.rerank:
         found = [_found(rank, rank, hit, hit.score) for rank, hit in enumerate(hits, start=1)]
         return RetrieveResponse(model=call.model, results=found, seconds=Seconds(first_stage=hits_at - started))
+    weight = usual_first_stage_weight(call.model) if body.first_stage_weight is None else body.first_stage_weight
     ranking = await call.rank(
         body.query,
         [hit.document.text for hit in hits],
         top_k=body.top_k,
         raw_scores=body.raw_scores,
-        first_stage_weight=body.first_stage_weight,
+        first_stage_weight=weight,
     )
     found = [_reranked(rank, one, hits[one.index]) for rank, one in enumerate(ranking.ranked, start=1)]
     seconds = Seconds(first_stage=hits_at - started, reranking=perf_counter() - hits_at)

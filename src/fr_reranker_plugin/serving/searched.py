@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from fr_reranker_plugin.scoring.long_documents import LongDocuments
+from fr_reranker_plugin.scoring.settings import usual_first_stage_weight
 from fr_reranker_plugin.serving.door import door_of
 from fr_reranker_plugin.serving.problems import RefusedError, responses
 
@@ -22,6 +23,7 @@ class IndexFacts(BaseModel):
                     "documents": 327,
                     "encoder": "embedded",
                     "model": "embedded",
+                    "first_stage_weight": 0.5,
                     "long_documents": "truncate",
                     "questions": ["Peut-on se marier dans le village de ses parents ?"],
                 }
@@ -32,6 +34,7 @@ class IndexFacts(BaseModel):
     documents: int = Field(ge=0, description="How many documents there are.")
     encoder: str = Field(description="The bi-encoder of the first stage.")
     model: str = Field(description="The cross-encoder that reranks.")
+    first_stage_weight: float = Field(description="How much the order of the first stage counts where nobody says.")
     long_documents: LongDocuments = Field(description="What becomes of documents longer than the model reads.")
     questions: list[str] = Field(description="Questions to try, where the sample collection is searched.")
 
@@ -48,6 +51,7 @@ async def index(request: Request) -> IndexFacts:
         documents=searched.documents,
         encoder=searched.encoder,
         model=door.scorer.model.model,
+        first_stage_weight=usual_first_stage_weight(door.scorer.model.model),
         long_documents=door.settings.long_documents,
         questions=list(door.first_stage.questions),
     )

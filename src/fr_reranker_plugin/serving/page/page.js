@@ -6,8 +6,6 @@ import { firstLanguage, speaking } from "./words.js";
 
 const LOADING_PAUSE = 2000;
 const EXAMPLES = 5;
-// What ranks better together with the first stage than alone.
-const SMALL_MODEL = "embedded";
 
 const the = (id) => document.getElementById(id);
 const state = { say: speaking(firstLanguage()), facts: null, answer: null, problem: null, status: () => "", asking: null };
@@ -172,7 +170,7 @@ const loadFacts = async (signal) => {
   // A question that was asked meanwhile may have been first.
   if (state.facts !== null) return;
   state.facts = facts;
-  if (facts.model === SMALL_MODEL) the("weight").value = "0.5";
+  the("weight").value = String(facts.first_stage_weight);
   showFacts();
   showExamples();
 };
