@@ -139,6 +139,19 @@ def test_a_first_stage_that_ranks_is_measured_alone_too(plan: Callable[..., Plan
         assert all(row.model is not None for row in measured.rows)
 
 
+def test_a_pool_is_not_compared_with_a_first_stage_that_had_to_find_its_candidates(
+    plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    with evaluated(plan(names=("bm25",), protocol="pool"), tmp_path / "out") as measured:
+        report = as_report(measured)
+        plots = {path.name for path in draw(measured, tmp_path)}
+    assert [row["model"] is None for row in report["rows"]] == [True, False, False]
+    assert not any("change" in row for row in report["rows"])
+    assert report["made_worse"] == []
+    assert "the difference is not what reranking gains" in as_markdown(report)
+    assert not any(name.startswith("questions") for name in plots)
+
+
 def test_each_model_is_measured_with_and_without_the_order_of_the_first_stage(
     plan: Callable[..., Plan], tmp_path: Path
 ) -> None:

@@ -28,7 +28,8 @@ def bench(
 ) -> None:
     """Measure how fast a model is here, on questions and passages of the French sample collection.
 
-    First one call with many pairs, then requests of 20 passages one after another. Tokenising is included.
+    First one call with many pairs, then requests of 20 passages one after another. Tokenising is included
+    when a passage is read for the first time; its tokens are remembered then, as in service.
     """
     from fr_reranker_plugin.cli.bench_run import measure, try_budgets
 

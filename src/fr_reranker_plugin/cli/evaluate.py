@@ -104,7 +104,7 @@ def evaluate(  # noqa: PLR0913 -- each parameter is an option of the command
         str | None,
         typer.Option(help="Of a running cluster; default: one on this machine.", rich_help_panel=_CLUSTER),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap, and of --questions.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap, and of --questions.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
 ) -> None:  # fmt: skip
     """Measure how well models rank the passages of judged questions, and what that costs.

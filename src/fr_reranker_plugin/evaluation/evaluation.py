@@ -35,7 +35,7 @@ class EvaluationSettings:
         kill. `None`: about 1,000 pairs.
     :param first_stage_weight: Measure each model also together with the order of a first stage that ranks, which counts
         so much; 0: each model alone.
-    :param seed: Of the bootstrap.
+    :param seed: Of the bootstrap, from 0.
     :raises SettingsError: If a value is not allowed.
     """
 
@@ -54,6 +54,7 @@ class EvaluationSettings:
             if value is not None:
                 check_whole_number(name, value)
         check_whole_number("relevant_from", self.relevant_from)
+        check_whole_number("seed", self.seed, at_least=0)
         if check_first_stage_weight(self.first_stage_weight) and self.protocol == "pool":
             raise SettingsError("first_stage_weight is for the two-stage protocol: a pool has no order that counts")
         check_measures(self.measures)

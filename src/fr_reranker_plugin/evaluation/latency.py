@@ -19,7 +19,10 @@ _KIBIBYTE: Final = 1024
 
 
 class Latency(NamedTuple):
-    """Seconds from asking for one query's logits to having them, one query after the other; tokenising included."""
+    """Seconds from asking for one query's logits to having them, one query after the other.
+
+    Tokens of passages that the scorer has read before are remembered, as in service.
+    """
 
     pool: int | None
     queries: int

@@ -19,6 +19,10 @@ _UNORDERED: Final = (
 _AROUND_RELEVANT: Final = (
     " Lists that were put together around the relevant passages miss none of them: then these are figures of a pool."
 )
+_OTHER_CANDIDATES: Final = (
+    "The first stage alone is measured on what it found, the models on that and on every relevant passage that it "
+    "missed: the difference is not what reranking gains, and is not given."
+)
 _DOWN: Final = Context(prec=9, rounding=ROUND_DOWN)
 _POINTS: Final = 100
 _PLACES: Final = 2
@@ -60,6 +64,8 @@ def _tables(report: dict[str, Any]) -> Iterator[str]:
         yield f"## First stage: {stage}"
         if rows[0]["model"] is not None:
             yield _UNORDERED + (_AROUND_RELEVANT if report["protocol"] == "two-stage" else "")
+        elif report["protocol"] == "pool":
+            yield _OTHER_CANDIDATES
         yield table(
             ["ranking", main, "change", "better / worse", *others, "ceiling"],
             [
@@ -130,7 +136,7 @@ def _latencies(report: dict[str, Any]) -> Iterator[str]:
     ]  # fmt: skip
     if rows:
         yield "## Time of one question"
-        yield "One question after the other, nothing else at the same time; tokenising included."
+        yield "One question after the other, nothing else at the same time. Tokens are remembered from scoring."
         yield table(["reranking", "questions", "median ms", "95 % ms", "pairs/s"], rows)
 
 

@@ -43,7 +43,12 @@ class Measured:
         return next(iter(self.rows[0].values))
 
     def first_stage_row(self, stage: str) -> Row | None:
-        """Give the row of a first stage without a reranker; `None` where it does not rank."""
+        """Give the row of a first stage without a reranker, to compare with.
+
+        `None` where it does not rank, and for pools: they hold relevant passages that it did not find.
+        """
+        if self.evaluation.settings.protocol == "pool":
+            return None
         return next((row for row in self.rows if row.stage == stage and row.model is None), None)
 
     def rows_of(self, stage: str, model: str | None, weight: float = 0.0) -> list[Row]:
