@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from checkpoints import build_cross_encoder
 from cli.conftest import Outcome
@@ -55,6 +56,7 @@ def test_so_many_dev_questions_are_drawn_from_examples_too(
                "--device", "cpu", "--learning-rate", "1e-9", "--json")  # fmt: skip
     assert done.code == 0, done.err
     assert done.json["dev"]["questions"] == 3
+    assert "of 3 dev questions are trained on, too" in done.err
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,12 @@ def test_so_many_dev_questions_are_drawn_from_examples_too(
         (("--dev", "./nowhere"), "there is no folder './nowhere'"),
         (("--device", "cuda:1"), "choose among GPUs with CUDA_VISIBLE_DEVICES"),
         (("--device", "cpu", "--precision", "fp16"), "precision 'fp16' is for GPUs"),
+        (("--seed", str(2**32)), "seed must be <= 4294967295"),
+        pytest.param(
+            ("--device", "mps"),
+            "torch sees no Apple GPU",
+            marks=pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is one"),
+        ),
     ],
 )
 def test_wrong_input_is_said_in_one_line_before_the_work(

@@ -6,14 +6,17 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
+from transformers import TrainerState
 
 from fr_reranker_plugin.errors import CollectionError, TrainingError
+from fr_reranker_plugin.training.alarms import StuckLoss
 from fr_reranker_plugin.training.checkpoints import whole_steps
 from fr_reranker_plugin.training.dev_sets import DevQuestion, measure_dev
 from fr_reranker_plugin.training.examples import write_examples
 from fr_reranker_plugin.training.history import best_quality, ends_early, evaluations_since_best, start_quality
 from fr_reranker_plugin.training.recipes import LossName
 from fr_reranker_plugin.training.training_plan import run_facts
+from fr_reranker_plugin.training.training_rows import RowFacts
 from fr_reranker_plugin.training.training_run import train
 from training.lessons import build_undecided, example, write_lesson
 from training.training_process import plan
@@ -32,6 +35,17 @@ def test_a_loss_that_sits_at_ln_2_stops_the_run(folder):
     asked = plan(str(folder / "model"), folder, "out", learning_rate=1e-9, stuck_after=6, eval_every=6, epochs=4)
     with pytest.raises(TrainingError, match=r"the loss sits at .* after 6 steps; .* has 0\.6931\. .*--learning-rate"):
         train(replace(asked, data=(folder / "lesson.jsonl.gz",), dev=None))
+
+
+def test_a_loss_above_no_skill_that_falls_does_not_stop_the_run_and_one_that_stands_does():
+    """A model that is too sure of itself begins there: the embedded one with listnet has 2.2, where no skill is 1.6."""
+    alarm = StuckLoss(RowFacts(no_skill=1.61, floor=1.5), stuck_after=500)
+    falling = [{"step": step, "loss": 1.52 + 0.68 * math.exp(-step / 80)} for step in range(4, 901, 4)]
+    for end in range(1, len(falling) + 1):
+        alarm.on_log(None, TrainerState(global_step=falling[end - 1]["step"], log_history=falling[:end]), None)
+    standing = [{"step": step, "loss": 1.61} for step in range(4, 501, 4)]
+    with pytest.raises(TrainingError, match=r"the loss sits at 1\.6100 after 500 steps"):
+        alarm.on_log(None, TrainerState(global_step=500, log_history=standing), None)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(folder):
@@ -85,7 +99,9 @@ def test_dev_quality_that_falls_below_the_start_stops_the_run(folder):
 
 def test_a_report_is_json_whatever_the_gradients_were(folder):
     history = [{"step": 1, "loss": 0.5, "grad_norm": math.nan}, {"step": 2, "loss": 0.4, "grad_norm": math.inf}]
-    facts = run_facts(replace(plan("embedded", folder, "out"), dev=None), history, kept_step=2, dev_questions=0)
+    facts = run_facts(
+        replace(plan("embedded", folder, "out"), dev=None), history, kept_step=2, dev_questions=0, dev_taught=0
+    )
     assert json.loads(json.dumps(facts, allow_nan=False))["history"] == [
         {"step": 1, "loss": 0.5},
         {"step": 2, "loss": 0.4},

@@ -11,7 +11,8 @@ from fr_reranker_plugin.errors import CollectionError, SettingsError
 from fr_reranker_plugin.training.examples import TrainingExample
 from fr_reranker_plugin.training.recipes import RECIPES, Recipe, find_recipe
 from fr_reranker_plugin.training.trainer_arguments import paced
-from fr_reranker_plugin.training.training_rows import prepared_rows
+from fr_reranker_plugin.training.training_rows import count_taught, prepared_rows
+from training.lessons import example
 
 ONE = TrainingExample("q", ("a", "b", "c"), (1.0, 0.0, 0.0), (3.0, 1.0, -1.0))
 ALIKE = TrainingExample("r", ("d", "e"), (1.0, 1.0), (0.0, 2.0))
@@ -85,6 +86,14 @@ def test_rows_are_written_once(tmp_path):
     again, same = prepared_rows(iter(()), tmp_path / "rows.arrow", "bce")
     assert list(again) == list(first)
     assert same == facts
+
+
+@pytest.mark.parametrize("loss", ["bce", "listnet"])
+def test_dev_questions_that_are_trained_on_are_counted(loss, tmp_path):
+    rows, _ = prepared_rows([example(number) for number in range(8)], tmp_path / "rows", loss)
+    taught = example(3).query
+    assert count_taught(rows, [f"  {taught.upper()} ", "Quand ouvre la mairie ?", taught]) == 2
+    assert count_taught(rows, []) == 0
 
 
 def test_the_published_recipe_is_that_of_the_card():

@@ -60,6 +60,7 @@ def train(  # noqa: PLR0913 -- each parameter is an option of the command
     from fr_reranker_plugin.cli.evaluate_run import show_bar
     from fr_reranker_plugin.cli.scoring import silence_libraries
     from fr_reranker_plugin.training.training_plan import TrainingPlan
+    from fr_reranker_plugin.training.training_run import is_first_process
     from fr_reranker_plugin.training.training_run import train as run
 
     plan = TrainingPlan(
@@ -73,9 +74,9 @@ def train(  # noqa: PLR0913 -- each parameter is an option of the command
         command=shlex.join(["fr-reranker", *sys.argv[1:]]),
     )
     silence_libraries()
-    if plan.dev is None:
-        note("without --dev or --dev-examples nothing tells whether the model gets better; the last weights are kept")
     report = run(plan, show=show_bar, tell=note)
+    if not is_first_process():
+        return
     if as_json:
         print_json(report)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
@@ -28,11 +29,13 @@ CALMER: Final = "use a lower rate (--learning-rate), or --precision bf16 or floa
 """What helps against numbers that are not finite."""
 
 _NO_SKILL_SHARE: Final = 0.02
-"""How much of the way from knowing nothing to the floor still counts as knowing nothing."""
+"""How much of the way from knowing nothing to the floor still counts as knowing nothing, and as standing still."""
 
 
 class StuckLoss(TrainerCallback):
     """Stops a run whose loss stays where a model that knows nothing has it: ln 2 with as many positives as negatives.
+
+    A loss that is higher and falls is no reason to stop: a model that is too sure of itself begins there.
 
     :param facts: Of the rows; says where that is.
     :param stuck_after: For how many steps.
@@ -51,9 +54,13 @@ class StuckLoss(TrainerCallback):
         if level is None or floor is None or state.global_step < self._stuck_after:
             return
         recent = [p.value for p in losses(state.log_history) if p.step > state.global_step - self._stuck_after]
-        if recent and fmean(recent) >= level - _NO_SKILL_SHARE * (level - floor):
+        if not recent:
+            return
+        quarter, little = math.ceil(len(recent) / 4), _NO_SKILL_SHARE * (level - floor)
+        before, now = fmean(recent[:quarter]), fmean(recent[-quarter:])
+        if now >= level - little and before - now <= little:
             raise TrainingError(
-                f"the loss sits at {fmean(recent):.4f} after {state.global_step} steps; a model that tells no passage "
+                f"the loss sits at {now:.4f} after {state.global_step} steps; a model that tells no passage "
                 f"from another has {level:.4f}. Nothing is being learnt: look whether the labels belong to their "
                 "passages; then try a lower rate (--learning-rate), a longer warm-up (--warm-up) or another --seed"
             )

@@ -77,6 +77,8 @@ def _figures(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     if dev := report["dev"]:
         yield f"Dev: {dev['name']} ({dev['questions']} questions). They chose the checkpoint, so they flatter it."
+        if dev["trained_on"]:
+            yield f"{dev['trained_on']} of them were trained on, too."
         yield ""
         yield "| × 100 | at the start | kept |"
         yield "|---|--:|--:|"

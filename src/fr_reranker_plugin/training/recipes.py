@@ -14,6 +14,8 @@ Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 
 _SHORTEST_USEFUL_LENGTH: Final = 16
+_HIGHEST_SEED: Final = 2**32 - 1
+"""Of NumPy's generator, which the trainer seeds as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,8 @@ class Recipe:
         _check_choice("precision", self.precision, get_args(Precision))
         check_whole_number("max_length", self.max_length, at_least=_SHORTEST_USEFUL_LENGTH)
         check_whole_number("seed", self.seed, at_least=0)
+        if self.seed > _HIGHEST_SEED:
+            raise SettingsError(f"seed must be <= {_HIGHEST_SEED}, got {self.seed}")
         for name in ("batch_size", "accumulation", "stuck_after"):
             check_whole_number(name, getattr(self, name))
         for name in ("steps", "eval_every", "patience", "log_every"):

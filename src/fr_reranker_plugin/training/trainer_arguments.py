@@ -82,6 +82,13 @@ def on_gpu(device: str | None) -> bool:
     return device in (None, "cuda") and torch.cuda.is_available()
 
 
+def on_cpu(device: str | None) -> bool:
+    """Tell whether a run on this device is one on the CPU."""
+    import torch
+
+    return device == "cpu" or not (on_gpu(device) or torch.backends.mps.is_available())
+
+
 def resolved_precision(recipe: Recipe, device: str | None) -> str:
     """Give the arithmetic of the forward pass on this machine.
 
@@ -92,8 +99,10 @@ def resolved_precision(recipe: Recipe, device: str | None) -> str:
     has_gpu = on_gpu(device)
     if device == "cuda" and not has_gpu:
         raise SettingsError("device 'cuda' is not here: torch sees no CUDA device")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise SettingsError("device 'mps' is not here: torch sees no Apple GPU")
     if recipe.precision == "auto":
-        return ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if has_gpu else "float32"
+        return ("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16") if has_gpu else "float32"
     if recipe.precision == "fp16" and not has_gpu:
         raise SettingsError("precision 'fp16' is for GPUs; use 'float32', or 'bf16' on a CPU with AMX")
     return recipe.precision
@@ -134,7 +143,7 @@ def trainer_arguments(
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu(device),
-        use_cpu=device == "cpu",
+        use_cpu=on_cpu(device),
         ddp_find_unused_parameters=False,  # every one is used; looking for others fails on the model's kind of output
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)

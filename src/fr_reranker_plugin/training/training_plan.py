@@ -64,8 +64,13 @@ def run_identity(plan: TrainingPlan, start: Path) -> dict[str, Any]:
     }
 
 
-def run_facts(plan: TrainingPlan, history: History, *, kept_step: int, dev_questions: int) -> dict[str, Any]:
-    """Give what a report tells of a finished run beside its identity: figures, command, versions and machine."""
+def run_facts(
+    plan: TrainingPlan, history: History, *, kept_step: int, dev_questions: int, dev_taught: int
+) -> dict[str, Any]:
+    """Give what a report tells of a finished run beside its identity: figures, command, versions and machine.
+
+    :param dev_taught: How many of the dev questions were trained on, too.
+    """
     at = {name: {point.step: point.value for point in qualities(history, name)} for name in MEASURES}
     return {
         "command": plan.command,
@@ -74,6 +79,7 @@ def run_facts(plan: TrainingPlan, history: History, *, kept_step: int, dev_quest
         "dev": None if plan.dev is None else {
             "name": plan.dev.name,
             "questions": dev_questions,
+            "trained_on": dev_taught,
             "start": {name: values[0] for name, values in at.items()},
             "kept": {name: values[kept_step] for name, values in at.items()},
         },

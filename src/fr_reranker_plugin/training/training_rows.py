@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fr_reranker_plugin.errors import CollectionError
 from fr_reranker_plugin.retrieval.durable_files import replace_file
 from fr_reranker_plugin.training.examples import TrainingExample
+from fr_reranker_plugin.training.false_negatives import folded
 from fr_reranker_plugin.training.losses import LOSS_KINDS, LossKind
 from fr_reranker_plugin.training.recipes import LossName
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _FACTS: Final = ".json"
+_ROWS_AT_ONCE: Final = 10_000
 _LEVELS_KNOWN: Final = ("bce", "listnet", "kl")
 
 
@@ -63,6 +66,16 @@ def prepared_rows(examples: Iterable[TrainingExample], path: Path, loss: LossNam
         replace_file(known, json.dumps(asdict(facts)).encode())
     facts = RowFacts(**json.loads(known.read_text(encoding="utf-8")))
     return Dataset.from_file(str(path)), facts
+
+
+def count_taught(rows: Dataset, questions: Iterable[str]) -> int:
+    """Tell how many of these questions are also in the rows, without regard to case, spaces and the form of accents."""
+    asked = Counter(map(folded, questions))
+    if not asked:
+        return 0
+    blocks = rows.select_columns("query").iter(batch_size=_ROWS_AT_ONCE)
+    taught = {query for block in blocks for query in map(folded, set(block["query"])) if query in asked}
+    return sum(asked[query] for query in taught)
 
 
 def _write(examples: Iterable[TrainingExample], path: Path, loss: LossName) -> RowFacts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,9 +28,9 @@ from fr_reranker_plugin.training.history import (
 from fr_reranker_plugin.training.model_card import model_card
 from fr_reranker_plugin.training.run_folder import RunFolder
 from fr_reranker_plugin.training.start_model import StartModel, keep_no_activations, open_start, save_result
-from fr_reranker_plugin.training.trainer_arguments import Pace, paced, rows_at_once, trainer_arguments
+from fr_reranker_plugin.training.trainer_arguments import Pace, on_cpu, paced, rows_at_once, trainer_arguments
 from fr_reranker_plugin.training.training_plan import TrainingPlan, run_facts, run_identity
-from fr_reranker_plugin.training.training_rows import RowFacts, prepared_rows
+from fr_reranker_plugin.training.training_rows import RowFacts, count_taught, prepared_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,8 +39,15 @@ if TYPE_CHECKING:
 
 _NEEDED: Final = ("accelerate", "datasets", "sentence_transformers")
 
+_PATIENCE: Final = timedelta(days=1)
+"""How long processes wait for the first one, which alone reads the data and may index millions of passages."""
+
 Tell = Callable[[str], object]
 """Takes a sentence about the run, for a person."""
+
+
+def _tell_nobody(sentence: str) -> None:
+    pass
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,9 +60,10 @@ class _Prepared:
     facts: RowFacts
     model: StartModel
     dev: list[DevQuestion]
+    dev_taught: int
 
 
-def train(plan: TrainingPlan, *, show: ShowProgress = show_nothing, tell: Tell = lambda _: None) -> dict[str, Any]:
+def train(plan: TrainingPlan, *, show: ShowProgress = show_nothing, tell: Tell = _tell_nobody) -> dict[str, Any]:
     """Train a cross-encoder, and give the report that `training.json` in the folder holds.
 
     Killed at any moment, the same call goes on from the last checkpoint, and ends with the weights of an undisturbed
@@ -70,7 +79,11 @@ def train(plan: TrainingPlan, *, show: ShowProgress = show_nothing, tell: Tell =
     from accelerate import PartialState
 
     folder = RunFolder(plan.out)
-    ranks = PartialState(cpu=plan.device == "cpu")
+    ranks = PartialState(cpu=on_cpu(plan.device), timeout=_PATIENCE)
+    if not ranks.is_main_process:
+        show, tell = show_nothing, _tell_nobody
+    if plan.dev is None:
+        tell("without --dev or --dev-examples nothing tells whether the model gets better; the last weights are kept")
     rows_at_once(plan.recipe, ranks.num_processes)  # refuses what cannot be shared out, before the data are read
     with ExitStack() as held:
         with ranks.main_process_first():
@@ -82,7 +95,19 @@ def train(plan: TrainingPlan, *, show: ShowProgress = show_nothing, tell: Tell =
                 tell(f"{plan.out} holds the finished result of this run; --restart trains it again")
                 return report
             prepared = _prepare(plan, folder, start, identity, show)
+        if prepared.dev_taught:
+            tell(
+                f"{prepared.dev_taught} of {len(prepared.dev)} dev questions are trained on, too: their figures do not "
+                "tell what the model makes of questions that it has not seen"
+            )
         return _trained(plan, folder, prepared, ranks.num_processes, show, tell)
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the one of a run's processes that writes and tells."""
+    from accelerate import PartialState
+
+    return bool(PartialState().is_main_process)
 
 
 def _prepare(
@@ -93,7 +118,8 @@ def _prepare(
         rows, facts = prepared_rows(_counted(read_examples(plan.data), advance), folder.rows, recipe.loss)
     model = open_start(start, seed=recipe.seed, max_length=recipe.max_length)
     dev = [] if plan.dev is None else _dev(plan.dev, folder, recipe.seed, show)
-    return _Prepared(start=start, identity=identity, rows=rows, facts=facts, model=model, dev=dev)
+    taught = count_taught(rows, (one.query for one in dev))
+    return _Prepared(start=start, identity=identity, rows=rows, facts=facts, model=model, dev=dev, dev_taught=taught)
 
 
 def _counted(examples: Iterator[TrainingExample], advance: Callable[[int], object]) -> Iterator[TrainingExample]:
@@ -119,7 +145,9 @@ def _trained(
     trainer._load_from_checkpoint(str(checkpoint_folder(folder.checkpoints, kept_step)))
     report = {
         **prepared.identity,
-        **run_facts(plan, history, kept_step=kept_step, dev_questions=len(prepared.dev)),
+        **run_facts(
+            plan, history, kept_step=kept_step, dev_questions=len(prepared.dev), dev_taught=prepared.dev_taught
+        ),
         "steps": pace.steps,
         "last_step": trainer.state.global_step,
         "reading_length": prepared.model.reading_length,
