@@ -219,6 +219,14 @@ def test_the_order_of_the_first_stage_counts_by_half_with_the_embedded_model_unl
         assert [one["score"] for one in other] != [one["score"] for one in told]
 
 
+def test_retrieve_looks_for_as_many_candidates_as_a_request_may_have(serve, folder, tiny_model):
+    server = serve(SharedScorer(ModelSettings(model=tiny_model)), ServerSettings(max_texts=12), index=folder)
+    assert len(server.post("/retrieve", {"query": "Une naissance ?"}).json()["results"]) == 3
+    refused = server.post("/retrieve", {"query": "Une naissance ?", "candidates": 13})
+    assert (refused.status_code, refused.json()["code"]) == (422, "too_many_texts")
+    assert "ask for fewer candidates" in refused.json()["message"]
+
+
 def test_retrieve_follows_the_writer_of_the_index(tmp_path, serve, tiny_model):
     encoder = SharedEncoder(ModelSettings(model="embedded"))
     with DocumentIndex.create(tmp_path / "index", encoder) as index:

@@ -136,6 +136,14 @@ def test_coheres_first_version_repeats_documents_where_it_is_asked_to(server, ex
     assert [one.document for one in silent.results] == [None] * len(TEXTS)
 
 
+def test_documents_come_back_with_all_of_their_fields(server):
+    sent = {"text": TEXTS[0], "source": None, "pages": [1, None]}
+    body = {"query": QUESTION, "documents": [sent], "return_documents": True}
+    headers = {"Authorization": f"Bearer {KEY}"}
+    [answer] = server.post("/v1/rerank", body, headers=headers).json()["results"]
+    assert answer["document"] == sent
+
+
 def test_coheres_client_raises_its_own_errors(server):
     with pytest.raises(cohere.UnauthorizedError):
         cohere.ClientV2(api_key="fausse", base_url=server.url).rerank(model="m", query="q", documents=["t"])

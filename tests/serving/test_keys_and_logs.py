@@ -93,6 +93,12 @@ def test_keys_are_read_from_a_file(tmp_path: Path):
     assert not keys.accepts(b"Bearer # les clefs")
 
 
+def test_a_file_of_keys_may_begin_with_a_byte_order_mark(tmp_path: Path):
+    path = tmp_path / "keys"
+    path.write_text(f"{KEY}\n", encoding="utf-8-sig")
+    assert ApiKeys.from_file(path).accepts(bearer(KEY))
+
+
 @pytest.mark.parametrize(("content", "reason"), [(b"# rien\n", "no API key"), (b"\xff", "UTF-8"), (b"a b\n", "white")])
 def test_a_file_without_a_usable_key_is_refused_rather_than_letting_everyone_in(content, reason, tmp_path: Path):
     path = tmp_path / "keys"

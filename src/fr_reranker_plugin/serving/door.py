@@ -93,7 +93,7 @@ class Call:
         first_stage_weight: float = 0.0,
     ) -> Ranking:
         """Order texts by their relevance, as every other door of this package does."""
-        self._check_count(len(texts))
+        self.check_count(len(texts))
         rules = RankingRules(
             form=TextForm(),
             fields=(),
@@ -111,7 +111,7 @@ class Call:
 
     async def score(self, pairs: Sequence[Pair]) -> Logits:
         """Give one logit per pair."""
-        self._check_count(len(pairs))
+        self.check_count(len(pairs))
         logits = await self._logits(pairs)
         self._note(texts=len(pairs), truncated=len(logits.truncated), tokens=logits.tokens)
         return logits
@@ -128,10 +128,15 @@ class Call:
         """Give the answer to a request whose time is over."""
         return RefusedError("deadline_exceeded", f"no answer within {self._timeout:g} s; what waited was dropped")
 
-    def _check_count(self, texts: int) -> None:
+    def check_count(self, texts: int, advice: str = "send several") -> None:
+        """Refuse more texts than one request may have.
+
+        :param advice: What the client can do.
+        :raises RefusedError: Then.
+        """
         most = self.door.settings.max_texts
         if texts > most:
-            raise RefusedError("too_many_texts", f"a request may have {most} texts, this one has {texts}; send several")
+            raise RefusedError("too_many_texts", f"a request may have {most} texts, this one has {texts}; {advice}")
 
     def _note(self, *, texts: int, truncated: int, tokens: int) -> None:
         self._notes.texts, self._notes.truncated, self._notes.tokens = texts, truncated, tokens

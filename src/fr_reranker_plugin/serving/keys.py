@@ -44,7 +44,7 @@ class ApiKeys:
         :raises SettingsError: If the file cannot be read or holds no key: an open server must be asked for by name.
         """
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
             raise SettingsError(f"the file of API keys {path} cannot be read: {reason}") from None

@@ -81,7 +81,7 @@ class V1Result(BaseModel):
 
     index: Index
     relevance_score: Score
-    document: V1Document | None = None
+    document: dict[str, JsonValue] | None = None
 
 
 class V1Response(BaseModel):
@@ -132,5 +132,5 @@ def _text_of(document: str | V1Document, fields: Sequence[str] | None) -> str:
     return "\n".join(str(values[name]) for name in fields if values.get(name) is not None)
 
 
-def _as_object(document: str | V1Document) -> V1Document:
-    return V1Document(text=document) if isinstance(document, str) else document
+def _as_object(document: str | V1Document) -> dict[str, JsonValue]:
+    return {"text": document} if isinstance(document, str) else document.model_dump()

@@ -92,7 +92,7 @@ async def retrieve(
     call: OpenCall, body: Annotated[RetrieveRequest, Depends(read_as(RetrieveRequest))]
 ) -> RetrieveResponse:
     """Find documents by meaning, by words or by both, and put the most relevant first."""
-    count = max(body.candidates, body.top_k) if body.rerank else body.top_k
+    count = max(_candidates(call, body), body.top_k) if body.rerank else body.top_k
     started = perf_counter()
     hits = await _find(call, body, count)
     hits_at = perf_counter()
@@ -112,8 +112,16 @@ async def retrieve(
     return RetrieveResponse(model=call.model, results=found, seconds=seconds)
 
 
+def _candidates(call: Call, body: RetrieveRequest) -> int:
+    """Give how many the first stage finds: what was asked for, or the usual number if a request may have so many."""
+    asked = "candidates" in body.model_fields_set
+    return body.candidates if asked else min(body.candidates, call.door.settings.max_texts)
+
+
 async def _find(call: Call, body: RetrieveRequest, count: int) -> list[Hit]:
     first_stage = call.door.first_stage
+    if body.rerank:
+        call.check_count(count, "ask for fewer candidates")
     if first_stage is None:
         raise RefusedError("not_found", "this server has no index; start it with --index FOLDER or --sample")
     try:
