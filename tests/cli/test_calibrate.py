@@ -145,7 +145,11 @@ MANY = [labelled(f"question {place}", "un passage", place % 2) for place in rang
         (["-"], '{"query', "line 1: expected an object"),
         (["absent.jsonl"], "", "there is no file absent.jsonl"),
         (["-", "--output", "/there/is/none/c.json"], jsonl(*MANY), "--output must be a file in a folder that is there"),
-        (["-", "--output", "/"], jsonl(*MANY), "--output must be a file in a folder that is there, got /"),
+        (
+            ["-", "--output", "/"],
+            jsonl(*MANY),
+            "and can be written to, got /",
+        ),
         (["--collection", "/there/is/none"], "", "there is no file /there/is/none/corpus.jsonl"),
         (["-", "--folds", "1"], jsonl(*MANY), "--folds"),
     ],
@@ -154,6 +158,15 @@ def test_what_cannot_be_fitted_is_refused_before_the_model_is_loaded(argv, stdin
     done = run("calibrate", "--model", "/there/is/none", *argv, stdin=stdin)
     assert (done.code, done.out) == (2, "")
     assert reason in " ".join(done.err.replace("│", " ").split())
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_model_is_loaded(
+    tmp_path: Path, run, monkeypatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    done = run("calibrate", "-", "--model", "/there/is/none", "--output", str(tmp_path / "c.json"), stdin=jsonl(*MANY))
+    assert (done.code, done.out) == (2, "")
+    assert "can be written to" in done.err
 
 
 def test_a_file_that_is_there_stays_if_the_fit_fails(tiny_model: str, tmp_path: Path, run) -> None:

@@ -88,6 +88,14 @@ def test_what_fails_in_the_world_gives_code_1(run) -> None:
     assert done.err.count("\n") == 1
 
 
+def test_a_place_that_cannot_be_written_to_is_said_in_one_line(tmp_path: Path, run) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("evaluate", "--out", str(tmp_path / "file" / "out"))
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("fr-reranker: ")
+    assert str(tmp_path / "file") in done.err
+
+
 def test_an_interrupt_gives_code_130_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sqlite3
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _WRONG_INPUT if isinstance(error, _YOUR_INPUT) else _FAILED
     except BrokenPipeError:
         _leave_closed_pipe()
+        return _FAILED
+    except (OSError, sqlite3.OperationalError) as error:  # a full disk, a place that cannot be written to
+        print(f"fr-reranker: {error}", file=sys.stderr)
         return _FAILED
     except KeyboardInterrupt:
         return _INTERRUPTED

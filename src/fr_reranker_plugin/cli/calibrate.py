@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,8 +63,8 @@ def calibrate(  # noqa: PLR0913 -- each parameter is an option of the command
 
 def _check_output(path: Path) -> None:
     """Refuse a place that cannot be written to, before minutes are spent on the model."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise SettingsError(f"--output must be a file in a folder that is there, got {path}")
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise SettingsError(f"--output must be a file in a folder that is there and can be written to, got {path}")
 
 
 def _read_pairs(
