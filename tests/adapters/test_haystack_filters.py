@@ -1,7 +1,8 @@
-"""Filters on the content of documents that have one, an empty one or none: the store finds what Haystack finds."""
+"""Filters on the fields of a document: the store finds what Haystack finds, or refuses the field."""
 
 import pytest
 from haystack import Document
+from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack.errors import FilterError
 from haystack.utils.filters import document_matches_filter
 
@@ -45,6 +46,44 @@ def test_a_content_compares_as_it_does_in_haystack(store, operator, wanted):
                     lambda asked=condition, one=this: store.count_documents_by_filter(logic("AND", one, asked))
                 )
                 assert found == expected, (document.content, condition)
+
+
+@pytest.mark.parametrize("operator", ["==", "!=", ">", ">=", "<", "<=", "in", "not in"])
+@pytest.mark.parametrize("wanted", [None, 0, 0.5, "0.5", [0.5, None]])
+def test_a_score_compares_as_it_does_in_haystack(operator, wanted):
+    scores = {"none": None, "zero": 0.0, "half": 0.5, "whole": 1, "below": -2.5}
+    documents = [Document(id=name, content="x", score=score, meta={"score": 7}) for name, score in scores.items()]
+    ours, theirs = FaissDocumentStore(embedding_dim=2), InMemoryDocumentStore(shared=False)
+    for store in (ours, theirs):
+        store.write_documents(documents)
+    listed = "in" in operator and not isinstance(wanted, list)
+    asked = {"field": "score", "operator": operator, "value": [wanted] if listed else wanted}
+    for condition in (asked, logic("NOT", asked)):
+        expected, found = (
+            outcome(lambda one=store, asked=condition: [document.id for document in one.filter_documents(asked)])
+            for store in (theirs, ours)
+        )
+        assert found == expected
+
+
+@pytest.mark.parametrize("field", ["embedding", "sparse_embedding", "blob", "blob.mime_type", "meta"])
+@pytest.mark.parametrize("operator", ["==", "!=", "in"])
+def test_a_field_that_is_not_looked_into_is_refused_and_nothing_is_deleted(field, operator):
+    store = FaissDocumentStore(embedding_dim=2)
+    store.write_documents([*DOCUMENTS, Document(id="bare")])
+    asked = {"field": field, "operator": operator, "value": [None] if operator == "in" else None}
+    for condition in (asked, logic("OR", asked)):
+        with pytest.raises(FilterError, match=f"'{field}' cannot be filtered on.*'meta.{field}'"):
+            store.delete_by_filter(condition)
+    assert store.count_documents() == len(DOCUMENTS) + 1
+
+
+def test_a_metadata_key_may_have_the_name_of_a_field():
+    store = FaissDocumentStore(embedding_dim=2)
+    store.write_documents([Document(id="a", meta={"embedding": 1, "score": 2}, score=0.5), Document(id="b")])
+    for key, value in (("embedding", 1), ("score", 2)):
+        found = store.filter_documents({"field": f"meta.{key}", "operator": "==", "value": value})
+        assert [document.id for document in found] == ["a"]
 
 
 def test_every_method_that_takes_a_filter_knows_documents_without_content():
