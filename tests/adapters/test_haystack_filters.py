@@ -117,3 +117,26 @@ def test_every_method_that_takes_a_filter_knows_documents_without_content():
 def test_a_malformed_filter_is_refused(store, malformed):
     with pytest.raises(FilterError):
         store.filter_documents(malformed)
+
+
+@pytest.mark.parametrize("empty", [{}, None, [], ""], ids=repr)
+async def test_an_empty_filter_changes_nothing_and_finds_everything(empty):
+    store = FaissDocumentStore(embedding_dim=2)
+    store.write_documents(DOCUMENTS)
+    for change in (store.delete_by_filter, lambda asked: store.update_by_filter(asked, {"n": 2})):
+        with pytest.raises(FilterError, match="expected a filter that says which documents"):
+            change(empty)
+    for change in (store.delete_by_filter_async, lambda asked: store.update_by_filter_async(asked, {"n": 2})):
+        with pytest.raises(FilterError, match="delete_all_documents deletes all"):
+            await change(empty)
+    found = store.filter_documents(empty)
+    assert [(one.id, one.meta) for one in found] == [(one.id, one.meta) for one in DOCUMENTS]
+    store.delete_all_documents()
+    assert store.count_documents() == 0
+
+
+def test_what_is_said_to_match_all_matches_all():
+    store = FaissDocumentStore(embedding_dim=2)
+    store.write_documents(DOCUMENTS)
+    assert store.update_by_filter(logic("AND"), {"n": 2}) == len(DOCUMENTS)
+    assert store.delete_by_filter(logic("AND")) == len(DOCUMENTS)

@@ -133,7 +133,8 @@ def test_what_the_splitters_of_haystack_make_can_be_stored(splitter):
 def test_metadata_that_is_set_may_hold_tuples_as_well():
     store = FaissDocumentStore(embedding_dim=2)
     store.write_documents([Document(content="a")])
-    assert store.update_by_filter({}, {"ranges": ({"range": (0, 12)},)}) == 1
+    only = {"field": "content", "operator": "==", "value": "a"}
+    assert store.update_by_filter(only, {"ranges": ({"range": (0, 12)},)}) == 1
     (found,) = store.filter_documents()
     assert (found.content, found.meta) == ("a", {"ranges": [{"range": [0, 12]}]})
 

@@ -96,7 +96,7 @@ def test_every_change_is_one_that_closing_tells_of(tmp_path, caplog, change):
     if change == "write":
         store.write_documents(DOCUMENTS[1:])
     elif change == "update":
-        store.update_by_filter({}, {"year": 2024})
+        store.update_by_filter({"field": "id", "operator": "==", "value": "a"}, {"year": 2024})
     else:
         store.delete_all_documents()
     store.close()

@@ -32,6 +32,19 @@ def to_filter(given: Any) -> Any:  # noqa: ANN401 -- the index checks it
     return {**given, "conditions": [to_filter(condition) for condition in conditions]}
 
 
+def not_empty(given: Any) -> Any:  # noqa: ANN401 -- as above
+    """Give a filter that selects what is changed: an empty one is a mistake there, such as a form left blank.
+
+    :raises FilterError: If it is empty.
+    """
+    if not given:
+        raise FilterError(
+            f"expected a filter that says which documents, got {given!r}; delete_all_documents deletes all, and "
+            '{"operator": "AND", "conditions": []} matches all'
+        )
+    return given
+
+
 def _on_field(comparison: Mapping[str, Any], field: object) -> Mapping[str, Any]:
     if field == "content":
         return _on_content(comparison)
