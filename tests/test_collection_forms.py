@@ -12,7 +12,8 @@ import small_collections as small
 from fr_reranker_plugin import CollectionError
 from fr_reranker_plugin.collections import open_collection, open_files, read_trec_run, write_trec_run
 from fr_reranker_plugin.collections.candidate_lists import read_candidates
-from fr_reranker_plugin.collections.opening import read_qrels
+from fr_reranker_plugin.collections.lines import numbered_lines
+from fr_reranker_plugin.collections.opening import read_passages, read_qrels, read_queries
 
 PAIRS = {(query, passage) for query in small.QUERIES for passage in small.candidates(query)}
 QRELS = {query: dict.fromkeys(some, 1) for query, some in small.POSITIVES.items()}
@@ -70,6 +71,41 @@ def test_compressed_files_are_read(tmp_path: Path) -> None:
     (folder / "corpus.jsonl").unlink()
     (folder / "corpus.jsonl.gz").write_bytes(gzip.compress(plain))
     assert len(dict(open_collection(str(folder)).passages())) == len(small.PASSAGES)
+
+
+READERS = {
+    "JSONL lists": (small.write_pool_lists, read_candidates),
+    "top1000": (small.write_top1000, read_candidates),
+    "TREC run": (small.write_trec_run, read_candidates),
+    "MS MARCO run": (small.write_ms_marco_run, read_candidates),
+    "judgements": (small.write_trec_qrels, lambda path: read_qrels(path).items()),
+    "queries": (small.write_queries_tsv, read_queries),
+    "passages": (small.write_collection_tsv, lambda path: read_passages(path)()),
+}
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_a_byte_order_mark_is_no_part_of_the_first_line(form: str, tmp_path: Path) -> None:
+    write, read = READERS[form]
+    plain = write(tmp_path / "plain")
+    marked = plain.read_text(encoding="utf-8").encode("utf-8-sig")
+    (tmp_path / "marked").write_bytes(marked)
+    (tmp_path / "marked.gz").write_bytes(gzip.compress(marked))
+    for name in ("marked", "marked.gz"):
+        assert list(read(tmp_path / name)) == list(read(plain))
+
+
+def test_whichever_byte_of_a_compressed_file_is_damaged_it_is_read_whole_or_refused(tmp_path: Path) -> None:
+    whole = gzip.compress(small.write_collection_tsv(tmp_path / "plain").read_bytes(), mtime=0)
+    expected, refused = list(numbered_lines(tmp_path / "plain")), 0
+    for place in range(len(whole)):
+        damaged = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+        (tmp_path / "damaged.gz").write_bytes(damaged)
+        try:
+            assert list(numbered_lines(tmp_path / "damaged.gz")) == expected
+        except CollectionError:
+            refused += 1
+    assert refused > len(whole) / 2
 
 
 def test_a_sample_of_the_questions_is_the_same_each_time(tmp_path: Path) -> None:
