@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,19 @@ def test_a_sample_of_the_questions_is_the_same_each_time(tmp_path: Path) -> None
 def test_what_is_written_as_a_run_is_read_again(tmp_path: Path) -> None:
     write_trec_run(tmp_path / "run", [("q1", [("b", 2.5), ("a", 1.0)]), ("q2", [("a", 0.1)])], tag="mine")
     assert list(read_trec_run(tmp_path / "run")) == [("q1", "b", 2.5), ("q1", "a", 1.0), ("q2", "a", 0.1)]
+
+
+@pytest.mark.parametrize("odd", ["q 1", "q\t1", "q\u00a01", " q", "q\n", ""])
+@pytest.mark.parametrize("place", ["query", "passage"])
+def test_an_id_that_is_no_column_of_a_run_is_named_and_leaves_the_earlier_run(
+    odd: str, place: str, tmp_path: Path
+) -> None:
+    write_trec_run(tmp_path / "run", [("q1", [("a", 1.0)])], tag="mine")
+    rankings = [("q1", [("b", 2.0)]), (odd, [("a", 1.0)]) if place == "query" else ("q2", [(odd, 1.0)])]
+    with pytest.raises(CollectionError, match=f"run was not written: .* but one is {re.escape(repr(odd))}"):
+        write_trec_run(tmp_path / "run", rankings, tag="mine")
+    assert list(read_trec_run(tmp_path / "run")) == [("q1", "a", 1.0)]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize(
