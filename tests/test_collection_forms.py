@@ -142,6 +142,7 @@ def test_an_id_that_is_no_column_of_a_run_is_named_and_leaves_the_earlier_run(
         ("1 2 3", r"line 1: expected a TREC run, an MS MARCO run, a top1000 list or JSONL"),
         ("q Q0 p 1 bon tag", r"line 1: expected a finite number as the score, found 'bon'"),
         ("q Q0 p 1 nan tag", r"line 1: expected a finite number as the score, found 'nan'"),
+        ("1\t2\t1\t17.5", r"line 1: expected a top1000 list .* or a run of .*, found four with numbers"),
         ("1\t2\tdeux", r"line 1: expected a whole-number rank, found 'deux'"),
         ('{"qid": 1, "pos": [1]}', r"line 1: expected a list of passage ids in 'neg', found NoneType"),
         ('{"qid": true, "pos": [], "neg": []}', r"line 1: expected a string or whole number as 'qid', found bool"),
@@ -152,6 +153,18 @@ def test_an_id_that_is_no_column_of_a_run_is_named_and_leaves_the_earlier_run(
 def test_broken_candidates_are_refused_with_their_line(line: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(CollectionError, match=reason):
         list(read_candidates(small.write_lines(tmp_path / "candidates", [line] if line else [])))
+
+
+def test_a_ranking_with_scores_brings_no_questions_along(tmp_path: Path) -> None:
+    lines = [f"{query}\t{one}\t{rank}\t{20 - rank}" for query in small.QUERIES for rank, one in enumerate("123", 1)]
+    ranking, qrels = small.write_lines(tmp_path / "ranking.tsv", lines), small.write_trec_qrels(tmp_path / "qrels")
+    with pytest.raises(CollectionError, match="leave out the fourth column"):
+        open_files(corpus=None, queries=None, qrels=qrels, candidates=ranking, name="x")
+
+
+def test_a_number_as_a_question_or_as_a_passage_is_text(tmp_path: Path) -> None:
+    for line in ("1\t2\t1789\tLa Révolution", "1\t2\tEn quelle année ?\t1789"):
+        assert list(read_candidates(small.write_lines(tmp_path / "top1000.tsv", [line]))) == [("1", "2", None)]
 
 
 def test_a_judgement_that_stands_twice_is_refused(tmp_path: Path) -> None:
