@@ -140,3 +140,20 @@ def test_what_is_said_to_match_all_matches_all():
     store.write_documents(DOCUMENTS)
     assert store.update_by_filter(logic("AND"), {"n": 2}) == len(DOCUMENTS)
     assert store.delete_by_filter(logic("AND")) == len(DOCUMENTS)
+
+
+@pytest.mark.parametrize("names", [["meta.n", "at"], ["n", "meta.n"], ["meta.at"]])
+async def test_fields_are_counted_under_the_names_that_haystack_gives_them(names):
+    documents = [Document(id="a", meta={"n": 1, "at": "x"}), Document(id="b", meta={"n": 2, "at": "x"})]
+    ours, theirs = FaissDocumentStore(embedding_dim=2), InMemoryDocumentStore(shared=False)
+    for store in (ours, theirs):
+        store.write_documents(documents)
+    expected = theirs.count_unique_metadata_by_filter({}, names)
+    assert ours.count_unique_metadata_by_filter({}, names) == expected
+    assert await ours.count_unique_metadata_by_filter_async({}, names) == expected
+
+
+def test_the_name_of_a_field_loses_its_prefix_once():
+    store = FaissDocumentStore(embedding_dim=2)
+    store.write_documents([Document(id=str(n), meta={"n": n, "meta": {"n": 0}}) for n in range(3)])
+    assert store.count_unique_metadata_by_filter({}, ["meta.meta.n", "meta.n"]) == {"meta.n": 1, "n": 3}

@@ -108,10 +108,16 @@ class SynchronousStore(StoreParameters):
             return self._index.count(to_filter(filters))
 
     def count_unique_metadata_by_filter(self, filters: dict[str, Any], metadata_fields: list[str]) -> dict[str, int]:
-        """Count the different values of metadata fields among the documents that match."""
+        """Count the different values of metadata fields among the documents that match.
+
+        :param metadata_fields: With or without `meta.`, which the result leaves out.
+        """
         with haystack_errors():
             wanted = to_filter(filters)
-            return {field: len(self._index.metadata_values(field, wanted)) for field in metadata_fields}
+            return {
+                field.removeprefix("meta."): len(self._index.metadata_values(field, wanted))
+                for field in metadata_fields
+            }
 
     def get_metadata_fields_info(self) -> dict[str, dict[str, str]]:
         """Give the type of each metadata field: `int`, `float`, `boolean`, or `keyword` for all else and mixtures."""
