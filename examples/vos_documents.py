@@ -31,10 +31,10 @@ from fr_reranker_plugin.retrieval.text_splitting import split_passages
 DOCUMENTS = Path(__file__).parent / "documents"
 QUESTION = "Que faire d'un vieux canapé ?"
 CONVERTERS = {
-    "application/pdf": PyPDFToDocument(),
-    "text/html": HTMLToDocument(extraction_kwargs={"output_format": "markdown"}),  # keeps the headings
-    "text/markdown": TextFileToDocument(),  # the splitter reads its headings
-    "text/plain": TextFileToDocument(),
+    "application/pdf": PyPDFToDocument(store_full_path=True),
+    "text/html": HTMLToDocument(extraction_kwargs={"output_format": "markdown"}, store_full_path=True),  # with headings
+    "text/markdown": TextFileToDocument(store_full_path=True),  # the splitter reads its headings
+    "text/plain": TextFileToDocument(store_full_path=True),
 }
 
 
@@ -45,6 +45,7 @@ def french_passages(text: str) -> list[str]:
 
 def index_files(files: list[Path], embedder: FrenchDocumentEmbedder, store: FaissDocumentStore) -> int:
     """Convert, split, embed and write files; give the number of passages. A file that is read again is replaced."""
+    sources = [file.resolve() for file in files]
     pipeline = Pipeline()
     pipeline.add_component("router", FileTypeRouter(list(CONVERTERS), additional_mimetypes={"text/markdown": ".md"}))
     pipeline.add_component("joiner", DocumentJoiner())
@@ -58,7 +59,9 @@ def index_files(files: list[Path], embedder: FrenchDocumentEmbedder, store: Fais
     pipeline.connect("joiner", "splitter")
     pipeline.connect("splitter", "embedder")
     pipeline.connect("embedder", "writer")
-    written: int = pipeline.run({"router": {"sources": files}})["writer"]["documents_written"]
+    # the ids of passages depend on the whole file, so those of one that was edited replace none
+    store.delete_by_filter({"field": "meta.file_path", "operator": "in", "value": [str(file) for file in sources]})
+    written: int = pipeline.run({"router": {"sources": sources}})["writer"]["documents_written"]
     return written
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import small_collections as small
 from fr_reranker_plugin import CollectionError
 from fr_reranker_plugin.collections import open_collection, open_files, read_trec_run, write_trec_run
 from fr_reranker_plugin.collections.candidate_lists import read_candidates
-from fr_reranker_plugin.collections.opening import read_qrels
+from fr_reranker_plugin.collections.lines import numbered_lines
+from fr_reranker_plugin.collections.opening import read_passages, read_qrels, read_queries
 
 PAIRS = {(query, passage) for query in small.QUERIES for passage in small.candidates(query)}
 QRELS = {query: dict.fromkeys(some, 1) for query, some in small.POSITIVES.items()}
@@ -72,6 +74,41 @@ def test_compressed_files_are_read(tmp_path: Path) -> None:
     assert len(dict(open_collection(str(folder)).passages())) == len(small.PASSAGES)
 
 
+READERS = {
+    "JSONL lists": (small.write_pool_lists, read_candidates),
+    "top1000": (small.write_top1000, read_candidates),
+    "TREC run": (small.write_trec_run, read_candidates),
+    "MS MARCO run": (small.write_ms_marco_run, read_candidates),
+    "judgements": (small.write_trec_qrels, lambda path: read_qrels(path).items()),
+    "queries": (small.write_queries_tsv, read_queries),
+    "passages": (small.write_collection_tsv, lambda path: read_passages(path)()),
+}
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_a_byte_order_mark_is_no_part_of_the_first_line(form: str, tmp_path: Path) -> None:
+    write, read = READERS[form]
+    plain = write(tmp_path / "plain")
+    marked = plain.read_text(encoding="utf-8").encode("utf-8-sig")
+    (tmp_path / "marked").write_bytes(marked)
+    (tmp_path / "marked.gz").write_bytes(gzip.compress(marked))
+    for name in ("marked", "marked.gz"):
+        assert list(read(tmp_path / name)) == list(read(plain))
+
+
+def test_whichever_byte_of_a_compressed_file_is_damaged_it_is_read_whole_or_refused(tmp_path: Path) -> None:
+    whole = gzip.compress(small.write_collection_tsv(tmp_path / "plain").read_bytes(), mtime=0)
+    expected, refused = list(numbered_lines(tmp_path / "plain")), 0
+    for place in range(len(whole)):
+        damaged = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+        (tmp_path / "damaged.gz").write_bytes(damaged)
+        try:
+            assert list(numbered_lines(tmp_path / "damaged.gz")) == expected
+        except CollectionError:
+            refused += 1
+    assert refused > len(whole) / 2
+
+
 def test_a_sample_of_the_questions_is_the_same_each_time(tmp_path: Path) -> None:
     collection = open_collection(str(small.write_beir(tmp_path)))
     some = collection.sample(3, seed=1)
@@ -86,12 +123,26 @@ def test_what_is_written_as_a_run_is_read_again(tmp_path: Path) -> None:
     assert list(read_trec_run(tmp_path / "run")) == [("q1", "b", 2.5), ("q1", "a", 1.0), ("q2", "a", 0.1)]
 
 
+@pytest.mark.parametrize("odd", ["q 1", "q\t1", "q\u00a01", " q", "q\n", ""])
+@pytest.mark.parametrize("place", ["query", "passage"])
+def test_an_id_that_is_no_column_of_a_run_is_named_and_leaves_the_earlier_run(
+    odd: str, place: str, tmp_path: Path
+) -> None:
+    write_trec_run(tmp_path / "run", [("q1", [("a", 1.0)])], tag="mine")
+    rankings = [("q1", [("b", 2.0)]), (odd, [("a", 1.0)]) if place == "query" else ("q2", [(odd, 1.0)])]
+    with pytest.raises(CollectionError, match=f"run was not written: .* but one is {re.escape(repr(odd))}"):
+        write_trec_run(tmp_path / "run", rankings, tag="mine")
+    assert list(read_trec_run(tmp_path / "run")) == [("q1", "a", 1.0)]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("1 2 3", r"line 1: expected a TREC run, an MS MARCO run, a top1000 list or JSONL"),
         ("q Q0 p 1 bon tag", r"line 1: expected a finite number as the score, found 'bon'"),
         ("q Q0 p 1 nan tag", r"line 1: expected a finite number as the score, found 'nan'"),
+        ("1\t2\t1\t17.5", r"line 1: expected a top1000 list .* or a run of .*, found four with numbers"),
         ("1\t2\tdeux", r"line 1: expected a whole-number rank, found 'deux'"),
         ('{"qid": 1, "pos": [1]}', r"line 1: expected a list of passage ids in 'neg', found NoneType"),
         ('{"qid": true, "pos": [], "neg": []}', r"line 1: expected a string or whole number as 'qid', found bool"),
@@ -102,6 +153,18 @@ def test_what_is_written_as_a_run_is_read_again(tmp_path: Path) -> None:
 def test_broken_candidates_are_refused_with_their_line(line: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(CollectionError, match=reason):
         list(read_candidates(small.write_lines(tmp_path / "candidates", [line] if line else [])))
+
+
+def test_a_ranking_with_scores_brings_no_questions_along(tmp_path: Path) -> None:
+    lines = [f"{query}\t{one}\t{rank}\t{20 - rank}" for query in small.QUERIES for rank, one in enumerate("123", 1)]
+    ranking, qrels = small.write_lines(tmp_path / "ranking.tsv", lines), small.write_trec_qrels(tmp_path / "qrels")
+    with pytest.raises(CollectionError, match="leave out the fourth column"):
+        open_files(corpus=None, queries=None, qrels=qrels, candidates=ranking, name="x")
+
+
+def test_a_number_as_a_question_or_as_a_passage_is_text(tmp_path: Path) -> None:
+    for line in ("1\t2\t1789\tLa Révolution", "1\t2\tEn quelle année ?\t1789"):
+        assert list(read_candidates(small.write_lines(tmp_path / "top1000.tsv", [line]))) == [("1", "2", None)]
 
 
 def test_a_judgement_that_stands_twice_is_refused(tmp_path: Path) -> None:

@@ -122,6 +122,20 @@ def test_own_documents_become_an_index_that_the_command_line_searches(tmp_path, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+def test_an_own_document_that_was_edited_replaces_what_it_was(tmp_path):
+    folder, index = tmp_path / "documents", tmp_path / "index"
+    folder.mkdir()
+    (folder / "marché.txt").write_text("Le marché se tient place Carnot.", encoding="utf-8")
+    for opens in ("samedi", "dimanche"):
+        (folder / "piscine.txt").write_text(f"La piscine ouvre le {opens}.", encoding="utf-8")
+        run(EXAMPLES / "vos_documents.py", os.path.relpath(folder, EXAMPLES), index, "Quand ouvre la piscine ?")
+    found = json.loads(run("-c", SEARCH, index, "Quand ouvre la piscine ?", "--json", "--method", "dense"))
+    texts = {passage["text"] for passage in found}
+    assert texts == {"Le marché se tient place Carnot.", "La piscine ouvre le dimanche."}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_runs_from_its_first_cell_to_its_last(notebook, tmp_path):
     run("-c", EXECUTE, notebook, EXAMPLES, tmp_path / "executed.ipynb")

@@ -8,6 +8,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,12 +17,19 @@ from pathlib import Path
 from time import perf_counter
 
 import pytest
-from haystack import Document
+from haystack import Document, Pipeline
 
 from adapters.haystack_documents import QUESTION, many_documents
 from encoders import build_bi_encoder
-from haystack_integrations.components.embedders.fr_reranker import FrenchDocumentEmbedder, document_embedder
+from fr_reranker_plugin.retrieval.shared_encoder import SharedEncoder
+from haystack_integrations.components.embedders.fr_reranker import (
+    FrenchDocumentEmbedder,
+    FrenchTextEmbedder,
+    document_embedder,
+)
 from haystack_integrations.components.rankers.fr_reranker import FrenchCrossEncoderRanker
+from haystack_integrations.components.retrievers.fr_reranker import FrenchRetrieveAndRerank
+from haystack_integrations.document_stores.fr_reranker import FaissDocumentStore
 
 LONGEST_GAP = 0.05
 """Seconds."""
@@ -114,6 +122,39 @@ async def test_the_loop_gets_its_turn_while_embedded_documents_are_made(
     assert sum(copies.values()) == 1100
     assert max(copies.values()) <= 512
     embedder.close()
+
+
+@pytest.mark.parametrize("made", [FrenchTextEmbedder, FrenchDocumentEmbedder, FrenchRetrieveAndRerank])
+async def test_the_loop_runs_on_while_an_embedder_is_closed(
+    made: type, tmp_path: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build_bi_encoder(tmp_path, pooling={"pooling_mode_mean_tokens": True})
+    begun, let_go = threading.Event(), threading.Event()
+    close = SharedEncoder.close
+
+    def held_up(encoder: SharedEncoder) -> None:
+        begun.set()
+        assert let_go.wait(10), "nothing else ran while the embedder was closed"
+        close(encoder)
+
+    monkeypatch.setattr(SharedEncoder, "close", held_up)
+    pipeline = Pipeline()
+    if made is FrenchRetrieveAndRerank:
+        pipeline.add_component(
+            "closed",
+            made(
+                document_store=FaissDocumentStore(embedding_dim=32),
+                text_embedder=FrenchTextEmbedder(model=model),
+                ranker=FrenchCrossEncoderRanker(model=tiny_model),
+            ),
+        )
+    else:
+        pipeline.add_component("closed", made(model=model))
+    await pipeline.get_component("closed").warm_up_async()
+    closing = asyncio.create_task(pipeline.close_async())
+    assert await asyncio.to_thread(begun.wait, 10)
+    let_go.set()
+    await asyncio.wait_for(closing, 10)
 
 
 FIRST_LOAD = """

@@ -133,7 +133,8 @@ def test_what_the_splitters_of_haystack_make_can_be_stored(splitter):
 def test_metadata_that_is_set_may_hold_tuples_as_well():
     store = FaissDocumentStore(embedding_dim=2)
     store.write_documents([Document(content="a")])
-    assert store.update_by_filter({}, {"ranges": ({"range": (0, 12)},)}) == 1
+    only = {"field": "content", "operator": "==", "value": "a"}
+    assert store.update_by_filter(only, {"ranges": ({"range": (0, 12)},)}) == 1
     (found,) = store.filter_documents()
     assert (found.content, found.meta) == ("a", {"ranges": [{"range": [0, 12]}]})
 
@@ -188,6 +189,25 @@ def test_a_folder_of_another_dimension_kind_or_encoder_is_refused(tmp_path):
         with pytest.raises(IndexFolderError):
             wrong.count_documents()
     assert FaissDocumentStore.load(tmp_path, read_only=True).count_documents() == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"save_on_write": True}, "save_on_write=True needs a folder"),
+        ({"read_only": True}, "read_only=True needs a folder"),
+        ({"memory_map": True}, "memory_map=True needs read_only=True"),
+        ({"folder": "index", "memory_map": True}, "memory_map=True needs read_only=True"),
+        ({"encoder": {"model": "a", "dimension": 2}}, "max_length and dimension are needed.*got the fields model, dim"),
+        ({"encoder": {"model": "a", "max_length": 9, "dimension": 2, "size": 1}}, "got the fields .*, size"),
+        ({"encoder": {}}, "got the fields of an empty one"),
+        ({"encoder": "a"}, "encoder must be an EncoderIdentity"),
+    ],
+    ids=str,
+)
+def test_options_that_could_only_fail_later_are_refused_when_the_store_is_made(options, says):
+    with pytest.raises(SettingsError, match=says):
+        FaissDocumentStore(**options)
 
 
 def test_a_store_is_saved_by_its_folder_and_not_opened_when_made(tmp_path):

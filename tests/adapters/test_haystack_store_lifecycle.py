@@ -13,6 +13,7 @@ from fr_reranker_plugin.haystack import (
     FrenchCrossEncoderRanker,
     FrenchRetrieveAndRerank,
 )
+from haystack_integrations.document_stores.fr_reranker.synchronous import SynchronousStore
 
 DOCUMENTS = [Document(id="a", content="a", embedding=[1.0, 0.0]), Document(id="b", content="b", embedding=[0.0, 1.0])]
 LOST = "changes that were not saved"
@@ -96,7 +97,7 @@ def test_every_change_is_one_that_closing_tells_of(tmp_path, caplog, change):
     if change == "write":
         store.write_documents(DOCUMENTS[1:])
     elif change == "update":
-        store.update_by_filter({}, {"year": 2024})
+        store.update_by_filter({"field": "id", "operator": "==", "value": "a"}, {"year": 2024})
     else:
         store.delete_all_documents()
     store.close()
@@ -123,3 +124,20 @@ async def test_a_question_of_another_encoder_than_that_of_the_store_is_refused(t
         with pytest.raises(IndexFolderError, match="another encoder"):
             await refused()
     search.close()
+
+
+def test_every_method_of_a_store_has_an_asynchronous_twin():
+    waiting = {name for name, value in vars(SynchronousStore).items() if callable(value) and not name.startswith("_")}
+    twins = {name.removesuffix("_async") for name in vars(FaissDocumentStore) if name.endswith("_async")}
+    assert waiting | {"warm_up", "close"} == twins
+
+
+async def test_a_reader_follows_its_writer_without_blocking(tmp_path):
+    store = FaissDocumentStore(tmp_path, embedding_dim=2, save_on_write=True)
+    store.write_documents(DOCUMENTS[:1])
+    reader = FaissDocumentStore.load(tmp_path, read_only=True)
+    assert (await reader.count_documents_async(), await reader.reload_async()) == (1, False)
+    store.write_documents(DOCUMENTS[1:])
+    assert (await reader.reload_async(), await reader.count_documents_async()) == (True, 2)
+    reader.close()
+    store.close()

@@ -1,5 +1,7 @@
 """Filters of the vector store: what each form means, and what is refused."""
 
+from datetime import date
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,6 +47,10 @@ MEANINGS = [
     ({"at": {"floor": 3}}, [2]),
     ({"tags": {"$eq": ["a", "b"]}}, [2]),
     ({"day": {"$gt": "2024-04-30"}}, [3]),
+    ({"day": {"$gt": date(2024, 4, 30), "$lte": date(2024, 5, 1)}}, [3]),
+    ({"day": date(2024, 5, 1)}, [3]),
+    ({"day": {date(2024, 5, 1), date(2024, 5, 2)}}, [3]),
+    ({"field": "meta.day", "operator": "<", "value": date(2024, 5, 2)}, [3]),
     ({"$and": [{"town": "Lyon"}, {"year": {"$lt": 2020}}]}, [0]),
     ({"$or": [{"town": "Paris"}, {"year": 2019}]}, [0, 2]),
     ({"$not": {"town": "Lyon"}}, [2, 3, 4]),

@@ -23,9 +23,10 @@ async def answer_beside(search, changes):
 async def test_searches_of_a_document_store_do_not_wait_for_its_changes():
     store = FaissDocumentStore(embedding_dim=2)
     store.write_documents([Document(id="known", content="a", embedding=[1.0, 0.0])])
+    known = {"field": "id", "operator": "==", "value": "known"}
     with store._one_change:  # somebody else's change takes its time
         writes = (store.write_documents_async([Document(id=f"{n}", content="b")]) for n in range(MANY))
-        others = (store.delete_documents_async(["unknown"]), store.update_by_filter_async({}, {"year": 2024}))
+        others = (store.delete_documents_async(["unknown"]), store.update_by_filter_async(known, {"year": 2024}))
         found, waiting = await answer_beside(store.embedding_retrieval_async([1.0, 0.0]), [*writes, *others])
     assert [document.id for document in found] == ["known"]
     await asyncio.wait_for(asyncio.gather(*waiting), TIMEOUT)

@@ -81,6 +81,21 @@ def test_some_questions_of_a_split(
     assert outcome.json[0]["collection"]["queries"] == 2
 
 
+def test_a_collection_with_white_space_in_its_ids_keeps_its_report(
+    run: Callable[..., Outcome], tiny_model: str, tmp_path: Path
+) -> None:
+    folder = small.write_beir(tmp_path / "spaced")
+    for path in (folder / "queries.jsonl", folder / "qrels" / "test.tsv"):
+        path.write_text(path.read_text(encoding="utf-8").replace("300", "300 a"), encoding="utf-8")
+    outcome = run("evaluate", "--model", tiny_model, "--collection", str(folder), "--out", str(tmp_path / "out"),
+                  "--first-stage", "bm25", "--pools", "3", "--no-latency")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "was not written" in outcome.err
+    assert "'300 a'" in outcome.err
+    assert (tmp_path / "out" / "spaced--test" / "report.md").read_text(encoding="utf-8") == outcome.out
+    assert list((tmp_path / "out" / "spaced--test" / "runs").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

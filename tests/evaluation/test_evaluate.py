@@ -192,6 +192,21 @@ def test_other_tools_measure_our_run_files_alike(plan: Callable[..., Plan], tmp_
                 assert value == pytest.approx(row.mean(str(measure), seed=0).value, abs=1e-9)
 
 
+def test_a_run_that_has_no_form_keeps_no_other_from_being_written(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    folder = small.write_beir(tmp_path / "spaced")
+    for path in (folder / "corpus.jsonl", folder / "qrels" / "test.tsv"):
+        path.write_text(path.read_text(encoding="utf-8").replace('"59"', '"5 9"'), encoding="utf-8")
+    spaced = small.write_lines(tmp_path / "lists", ['{"qid": 300, "pos": ["0"], "neg": ["5 9"]}'])
+    clean = small.write_lines(tmp_path / "run", ["300 Q0 0 1 2.0 x"])
+    collection, written = open_collection(str(folder), candidates=spaced), []
+    with evaluated(plan(collection, names=("given", str(clean)), pools=(None,)), tmp_path / "out") as measured:
+        with pytest.raises(CollectionError, match="'5 9'"):
+            written.extend(write_runs(measured, tmp_path / "runs"))
+        assert [row.stage for row in measured.rows if row.stage == "given"]
+    assert sorted((tmp_path / "runs").iterdir()) == sorted(written)
+    assert len(written) == len([row for row in measured.rows if row.stage != "given"])
+
+
 def test_a_second_run_scores_nothing_and_a_larger_pool_only_what_is_new(
     plan: Callable[..., Plan], tmp_path: Path
 ) -> None:

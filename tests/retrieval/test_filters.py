@@ -1,7 +1,7 @@
 """A compiled filter finds the documents that Haystack's own function finds, and fails where it fails."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from haystack import Document
@@ -191,6 +191,16 @@ def test_a_date_object_means_its_iso_form() -> None:
     limit = datetime(2020, 1, 1, tzinfo=UTC)
     assert found(documents, {"field": "meta.d", "operator": ">", "value": limit}) == ["new"]
     assert found(documents, {"field": "meta.d", "operator": "in", "value": [datetime(2019, 5, 5)]}) == ["old"]
+
+
+@pytest.mark.parametrize("operator", ["==", "!=", ">", ">=", "<", "<=", "in", "not in"])
+def test_a_day_means_its_iso_text(operator: str) -> None:
+    stored = ["2019-05-05", "2019-05-05T00:00:00", "2019-05-05T00:00:01", "2019-05-04T23:59:59Z"]
+    documents = [StoredDocument(text, "", {"d": text}) for text in stored]
+    day = date(2019, 5, 5)
+    asked, written = ([day], [day.isoformat()]) if "in" in operator else (day, day.isoformat())
+    condition = {"field": "meta.d", "operator": operator, "value": written}
+    assert found(documents, {**condition, "value": asked}) == found_by_haystack(documents, condition)
 
 
 def test_a_field_without_prefix_goes_into_nested_metadata() -> None:

@@ -1,5 +1,7 @@
 """What is on disk is refused or whole; what fails halfway changes nothing; readers see one state at a time."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -17,6 +19,7 @@ import pytest
 
 from fr_reranker_plugin import DenseIndex, EncoderIdentity, IndexFolderError, IndexLockedError, IndexSettings
 from fr_reranker_plugin.retrieval import vector_index
+from fr_reranker_plugin.retrieval.folder_lock import FolderLock
 from index_writer import (
     DIMENSION,
     always_at,
@@ -125,6 +128,37 @@ def test_a_second_writer_is_refused_with_the_process_of_the_first(folder: Path) 
         DenseIndex.open(folder, read_only=True).close()
         assert step_of(index) == 1
     DenseIndex.open(folder).close()
+
+
+def refusing(number: int) -> Callable[[int, int], None]:
+    """Give a `flock` of a file system that answers with this error."""
+
+    def flock(file: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return flock
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EIO])
+def test_a_file_system_without_locks_is_told_from_a_second_writer(
+    number: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = bytes_of(folder)
+    monkeypatch.setattr(fcntl, "flock", refusing(number))
+    with pytest.raises(IndexFolderError, match=rf"its file system locks no files \({os.strerror(number)}\); write to"):
+        DenseIndex.open(folder)
+    assert bytes_of(folder) == before
+    assert step_of(DenseIndex.open(folder, read_only=True)) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES])
+def test_each_way_to_say_that_a_lock_is_held_names_its_holder(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "writer.lock").write_text("1234")
+    monkeypatch.setattr(fcntl, "flock", refusing(number))
+    with pytest.raises(IndexLockedError, match="open for writing in process 1234; close it there"):
+        FolderLock(tmp_path / "writer.lock")
 
 
 def test_a_folder_is_the_same_by_whatever_way_it_is_named(folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from fr_reranker_plugin.cli.printing import note, print_json_list, results
 from fr_reranker_plugin.cli.scoring import silence_libraries
 from fr_reranker_plugin.collections import JudgedCollection, open_files
 from fr_reranker_plugin.collections.opening import SAMPLE, open_named
-from fr_reranker_plugin.errors import SettingsError
+from fr_reranker_plugin.errors import CollectionError, SettingsError
 from fr_reranker_plugin.evaluation.evaluate import Plan, evaluated
 from fr_reranker_plugin.evaluation.evaluation import EvaluationSettings, ScoreBlocks
 from fr_reranker_plugin.evaluation.first_stages import GIVEN, FirstStages
@@ -25,7 +25,7 @@ from fr_reranker_plugin.evaluation.measures import CARD_MEASURES, DEFAULT_MEASUR
 from fr_reranker_plugin.evaluation.plots import draw
 from fr_reranker_plugin.evaluation.pools import Protocol
 from fr_reranker_plugin.evaluation.ray_scoring import by_ray
-from fr_reranker_plugin.evaluation.report import as_report
+from fr_reranker_plugin.evaluation.report import Measured, as_report
 from fr_reranker_plugin.evaluation.run_files import file_name, write_runs
 from fr_reranker_plugin.retrieval.durable_files import replace_file
 from fr_reranker_plugin.scoring.ray_workers import RayCluster
@@ -159,11 +159,19 @@ def _evaluated(plan: Plan, folder: Path) -> tuple[dict[str, Any], str]:
         report = as_report(measured)
         plots = [path.name for path in draw(measured, folder)]
         page = as_markdown(report, plots)
-        list(write_runs(measured, folder / "runs"))
+        _write_runs(measured, folder / "runs")
     content = json.dumps(report, ensure_ascii=False, indent=1) + "\n"
     replace_file(folder / "report.json", content.encode())
     replace_file(folder / "report.md", page.encode())
     return report, page
+
+
+def _write_runs(measured: Measured, folder: Path) -> None:
+    """Write what has a form as a run; the report does not depend on it."""
+    try:
+        list(write_runs(measured, folder))
+    except CollectionError as error:
+        note(str(error))
 
 
 def _print(page: str) -> None:

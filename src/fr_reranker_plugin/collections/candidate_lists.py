@@ -74,23 +74,45 @@ def is_jsonl(path: Path) -> bool:
 def is_top1000(path: Path) -> bool:
     """Tell whether a file has the four columns of a `top1000.tsv`.
 
-    :raises CollectionError: If the file is missing or empty.
+    :raises CollectionError: If the file is missing or empty, or has four columns as a ranking with scores has them.
     """
-    return not is_jsonl(path) and len(_first_line(path).split("\t")) == _TOP1000
+    return not is_jsonl(path) and _has_top1000_columns(_first_line(path), path)
 
 
 def _reader_of(path: Path) -> Reader:
     if is_jsonl(path):
         return read_pool_lists
     line = _first_line(path)
-    by_tabs: dict[int, Reader] = {_MS_MARCO_RUN: read_ms_marco_run, _TOP1000: read_top1000}
-    if reader := by_tabs.get(len(line.split("\t"))):
-        return reader
+    if _has_top1000_columns(line, path):
+        return read_top1000
+    if len(line.split("\t")) == _MS_MARCO_RUN:
+        return read_ms_marco_run
     if len(line.split()) == _TREC_RUN:
         return read_trec_run
     raise malformed(
         path, 1, "a TREC run, an MS MARCO run, a top1000 list or JSONL with qid, pos and neg", repr(line[:60])
     )
+
+
+def _has_top1000_columns(line: str, path: Path) -> bool:
+    columns = line.split("\t")
+    if len(columns) == _TOP1000 and all(map(_is_number, columns[2:])):
+        raise malformed(
+            path,
+            1,
+            "a top1000 list (query id, passage id, query, passage) or a run of three columns (query id, passage id, "
+            "rank) or six (query, Q0, passage, rank, score, tag)",
+            f"four with numbers in the last two, {line[:60]!r}; of a ranking with scores, leave out the fourth column",
+        )
+    return len(columns) == _TOP1000
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _first_line(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
@@ -28,6 +29,8 @@ def check_file(path: Path) -> None:
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number, from 1, and the text of each line that is not empty; a `.gz` file is unpacked on the way.
 
+    A byte-order mark at the start, as programs on Windows write it, is no part of the first line.
+
     :raises CollectionError: If the file is missing, is not UTF-8, or is not the gzip file that its name says.
     """
     try:
@@ -41,7 +44,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise CollectionError(f"{path} is a folder; expected a file") from None
     except UnicodeDecodeError as error:
         raise CollectionError(f"{path}: expected UTF-8, found {error.reason} at byte {error.start}") from None
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CollectionError(f"{path}: expected a whole gzip file ({error})") from None
 
 
@@ -120,5 +123,5 @@ def malformed(path: Path, number: int, expected: str, found: str) -> CollectionE
 
 def _opened(path: Path) -> TextIO:
     if path.suffix == ".gz":
-        return cast("TextIO", gzip.open(path, "rt", encoding="utf-8"))
-    return path.open(encoding="utf-8")
+        return cast("TextIO", gzip.open(path, "rt", encoding="utf-8-sig"))
+    return path.open(encoding="utf-8-sig")

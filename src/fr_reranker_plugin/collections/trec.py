@@ -10,6 +10,7 @@ from typing import Final
 
 from fr_reranker_plugin.collections.judged import Candidate, Qrels
 from fr_reranker_plugin.collections.lines import malformed, numbered_lines, whole_number
+from fr_reranker_plugin.errors import CollectionError
 
 _QRELS_COLUMNS: Final = ("query", "iteration", "passage", "grade")
 _RUN_COLUMNS: Final = ("query", "Q0", "passage", "rank", "score", "tag")
@@ -51,17 +52,31 @@ def write_trec_run(path: Path, rankings: Iterable[tuple[str, Sequence[tuple[str,
 
     :param rankings: Each query with its passages and scores, best first.
     :param tag: The name of the system, without spaces.
+    :raises CollectionError: If an id has white space or is empty: the columns of a run stand between spaces.
     """
     temporary = path.with_name(f"{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        for query, ranking in rankings:
-            file.writelines(
-                f"{query} Q0 {passage} {rank} {score:.9g} {tag}\n"
-                for rank, (passage, score) in enumerate(ranking, start=1)
-            )
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            for query, ranking in rankings:
+                file.writelines(
+                    f"{_one_column(query, path)} Q0 {_one_column(passage, path)} {rank} {score:.9g} {tag}\n"
+                    for rank, (passage, score) in enumerate(ranking, start=1)
+                )
+            file.flush()
+            os.fsync(file.fileno())
+    except CollectionError:
+        temporary.unlink()
+        raise
     temporary.replace(path)
+
+
+def _one_column(identifier: str, path: Path) -> str:
+    if identifier.split() != [identifier]:
+        raise CollectionError(
+            f"{path} was not written: a TREC run has spaces between its columns, so its ids have none, but one is "
+            f"{identifier!r}; give the collection other ids"
+        )
+    return identifier
 
 
 def _columns(line: str, names: Sequence[str], path: Path, number: int) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from fr_reranker_plugin.collections import write_trec_run
+from fr_reranker_plugin.errors import CollectionError
 from fr_reranker_plugin.evaluation.pools import falling_scores
 from fr_reranker_plugin.evaluation.report import Measured
 from fr_reranker_plugin.evaluation.results import Row
@@ -16,15 +17,24 @@ _BELOW: Final = 1.0
 
 
 def write_runs(measured: Measured, folder: Path) -> Iterator[Path]:
-    """Write one run for each row, and yield their paths. First stages without an order have none."""
+    """Write one run for each row, and yield their paths. First stages without an order have none.
+
+    :raises CollectionError: After all others are written, if one was not because of an id with white space.
+    """
     folder.mkdir(exist_ok=True)
-    names = file_names(measured)
+    names, refused = file_names(measured), None
     for row in measured.rows:
         parts = (names[row.stage], "" if row.model is None else names[row.model], _size(row), _weight(row))
         tag = "-".join(part for part in parts if part)
         path = folder / f"{tag}.trec"
-        write_trec_run(path, _scored(measured, row), tag=tag)
-        yield path
+        try:
+            write_trec_run(path, _scored(measured, row), tag=tag)
+        except CollectionError as error:
+            refused = error
+        else:
+            yield path
+    if refused is not None:
+        raise refused
 
 
 def file_names(measured: Measured) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date
 from typing import Any, Final, TypeGuard
 
 from fr_reranker_plugin.errors import FilterError
@@ -214,7 +214,7 @@ def _json_value(value: object) -> Any:  # noqa: ANN401 -- any JSON value
 
 
 def _iso(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value
+    return value.isoformat() if isinstance(value, date) else value  # a datetime is one, too
 
 
 def _texts_equal_to(wanted: object) -> set[str]:

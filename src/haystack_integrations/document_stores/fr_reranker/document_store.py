@@ -106,6 +106,10 @@ class FaissDocumentStore(SynchronousStore):
         """Put everything on disk without blocking the event loop; see `save`."""
         await in_change_thread(self.save, folder)
 
+    async def reload_async(self) -> bool:
+        """Follow the writer of the folder without blocking the event loop; see `reload`."""
+        return await in_change_thread(self.reload)
+
     async def close_async(self) -> None:
         """Close without blocking the event loop; see `close`."""
         await in_change_thread(self.close)

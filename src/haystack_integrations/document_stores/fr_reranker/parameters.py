@@ -51,7 +51,7 @@ class StoreParameters:
         :param read_only: Only read the folder, beside its writer and other readers.
         :param memory_map: Leave the vectors on disk; with `read_only` only.
         :param verify: Compare the checksums of all files when the folder is opened.
-        :param save_on_write: Save after each change; each time the whole index is written.
+        :param save_on_write: Save into the folder after each change; each time the whole index is written.
         :param device: Where vectors are compared; `"auto"` is a GPU if FAISS sees one, else the CPU.
         :param hnsw_neighbours: Links per vector of the graph.
         :param hnsw_build_width: How many candidates are weighed when a vector is linked in.
@@ -66,7 +66,7 @@ class StoreParameters:
         self.folder = None if folder is None else str(folder)
         self.embedding_dim = embedding_dim
         self.kind = kind
-        self.encoder = EncoderIdentity(**encoder) if isinstance(encoder, dict) else encoder
+        self.encoder = _identity_from(encoder) if isinstance(encoder, dict) else encoder
         self.return_embedding = return_embedding
         self.read_only = read_only
         self.memory_map = memory_map
@@ -197,7 +197,22 @@ class StoreParameters:
         self.index_settings()
         if self.read_only and self.folder is None:
             raise SettingsError("read_only=True needs a folder: in memory there is nothing to read yet")
+        if self.save_on_write and self.folder is None:
+            raise SettingsError("save_on_write=True needs a folder: there is nowhere to save to")
+        if self.memory_map and not self.read_only:
+            raise SettingsError("memory_map=True needs read_only=True: vectors on disk cannot be added to")
 
     def __deepcopy__(self, memo: object) -> Self:
         # Frameworks copy what they pass on; a store is a place, and a second one would hold the same folder.
         return self
+
+
+def _identity_from(fields: dict[str, Any]) -> EncoderIdentity:
+    try:
+        return EncoderIdentity(**fields)
+    except TypeError:
+        known = ", ".join(inspect.signature(EncoderIdentity).parameters)
+        raise SettingsError(
+            f"encoder must be an EncoderIdentity or a dictionary with its fields ({known}; model, max_length and "
+            f"dimension are needed), got the fields {', '.join(map(str, fields)) or 'of an empty one'}"
+        ) from None

@@ -18,7 +18,7 @@ from haystack_integrations.document_stores.fr_reranker.conversion import (
     to_stored,
     to_vector,
 )
-from haystack_integrations.document_stores.fr_reranker.filters import to_filter
+from haystack_integrations.document_stores.fr_reranker.filters import not_empty, to_filter
 from haystack_integrations.document_stores.fr_reranker.parameters import StoreParameters
 
 _AT_ONCE: Final = 1000
@@ -73,15 +73,17 @@ class SynchronousStore(StoreParameters):
 
     def delete_all_documents(self) -> None:
         """Delete every document."""
-        self.delete_by_filter({})
+        with self._one_change:
+            self._index.delete(self._index.ids())
+            self._save_if_wanted()
 
     def delete_by_filter(self, filters: dict[str, Any]) -> int:
         """Delete the documents that match, and tell how many there were.
 
-        :raises haystack.errors.FilterError: As `filter_documents`.
+        :raises haystack.errors.FilterError: As `filter_documents`, and for an empty filter.
         """
         with self._one_change, haystack_errors():
-            deleted = self._index.delete(self._index.ids(to_filter(filters)))
+            deleted = self._index.delete(self._index.ids(to_filter(not_empty(filters))))
             self._save_if_wanted()
         return deleted
 
@@ -89,12 +91,12 @@ class SynchronousStore(StoreParameters):
         """Set metadata keys of the documents that match, and tell how many there were; their embeddings stay.
 
         :param meta: The keys to set, and their values; other keys stay as they are.
-        :raises haystack.errors.FilterError: As `filter_documents`.
+        :raises haystack.errors.FilterError: As `filter_documents`, and for an empty filter.
         """
         given = to_stored(Document(content="", meta=meta)).metadata
         with self._one_change, haystack_errors():
             updated = 0
-            for ids in _chunks(self._index.ids(to_filter(filters))):
+            for ids in _chunks(self._index.ids(to_filter(not_empty(filters)))):
                 known = self._index.get(ids)
                 updated += self._index.update([d._replace(metadata={**d.metadata, **given}) for d in known])
             self._save_if_wanted()
@@ -106,10 +108,16 @@ class SynchronousStore(StoreParameters):
             return self._index.count(to_filter(filters))
 
     def count_unique_metadata_by_filter(self, filters: dict[str, Any], metadata_fields: list[str]) -> dict[str, int]:
-        """Count the different values of metadata fields among the documents that match."""
+        """Count the different values of metadata fields among the documents that match.
+
+        :param metadata_fields: With or without `meta.`, which the result leaves out.
+        """
         with haystack_errors():
             wanted = to_filter(filters)
-            return {field: len(self._index.metadata_values(field, wanted)) for field in metadata_fields}
+            return {
+                field.removeprefix("meta."): len(self._index.metadata_values(field, wanted))
+                for field in metadata_fields
+            }
 
     def get_metadata_fields_info(self) -> dict[str, dict[str, str]]:
         """Give the type of each metadata field: `int`, `float`, `boolean`, or `keyword` for all else and mixtures."""

@@ -1,5 +1,6 @@
 """What both embedders are set to, and how they come to their encoder."""
 
+import asyncio
 import inspect
 import threading
 from dataclasses import replace
@@ -89,6 +90,10 @@ class EncoderParameters:
             handle, self._handle = self._handle, None
         if handle is not None:
             handle.close()
+
+    async def close_async(self) -> None:
+        """Let go of the model without blocking the event loop while what is queued is embedded."""
+        await asyncio.to_thread(self.close)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the class and its parameters as plain values, for YAML and JSON.
