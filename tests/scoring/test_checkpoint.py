@@ -159,6 +159,15 @@ def test_a_cached_revision_is_found_by_name_commit_or_short_commit_without_a_req
     assert hub.requests == []
 
 
+def test_a_cached_copy_without_its_tokenizer_is_completed(hub, settings, tiny_model):
+    snapshot = prime_cache(settings().cache_folder, tiny_model)
+    for path in snapshot.glob("token*"):
+        path.unlink()
+    with pytest.raises(ModelLoadError, match="is not in the local cache"):
+        find_checkpoint(settings(local_files_only=True))
+    assert (find_checkpoint(settings()) / "tokenizer.json").is_file()
+
+
 def test_a_cached_copy_of_the_reference_model_serves_its_pinned_commit(hub, settings, tiny_model):
     snapshot = prime_cache(settings().cache_folder, tiny_model, model=REFERENCE_MODEL)
     assert find_checkpoint(settings(model=REFERENCE_MODEL, local_files_only=True)) == snapshot

@@ -11,6 +11,7 @@ from typing import Final
 
 from fr_reranker_plugin.errors import ModelLoadError
 from fr_reranker_plugin.scoring.settings import EMBEDDED, ModelSettings
+from fr_reranker_plugin.scoring.tokenizer_files import has_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +51,14 @@ def embedded_checkpoint(name: str) -> Path:
 
 
 def cached_snapshot(settings: ModelSettings) -> Path | None:
-    """Give the folder of a model in the Hub cache, or `None` if its configuration or weights are not there."""
+    """Give the folder of a model in the Hub cache, or `None` if a part of it is not there."""
     for revision in _names_of_revision(settings):
         for weights in _WEIGHTS.values():
             try:
                 folder = _snapshot(settings, revision, weights, local_files_only=True)
             except FileNotFoundError:  # not there, or an interrupted download left a part of it
                 continue
-            if (folder / "config.json").is_file() and any(folder.glob(weights)):
+            if (folder / "config.json").is_file() and any(folder.glob(weights)) and has_tokenizer(folder):
                 return folder
     return None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self, cast
 from fr_reranker_plugin.errors import ModelLoadError, SettingsError
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
 from fr_reranker_plugin.scoring.token_cache import TokenCache, TokenIds
+from fr_reranker_plugin.scoring.tokenizer_files import load_tokenizer
 from fr_reranker_plugin.scoring.windows import Span
 
 if TYPE_CHECKING:
@@ -74,13 +75,12 @@ class PairTokenizer:
         """Load the tokenizer of a checkpoint.
 
         :param folder: The checkpoint.
-        :param config: Its configuration, for the number of positions.
+        :param config: Its configuration, for the number of positions and of tokens.
         :param max_length: The length asked for; `None` takes 512, or the model's own limit where that is smaller.
+        :raises ModelLoadError: If there is none that goes with the model.
         :raises SettingsError: If `max_length` is above what the model can read.
         """
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+        tokenizer = load_tokenizer(folder, config)
         limit = min(position_limit(config), tokenizer.model_max_length)
         return cls(tokenizer, max_length=allowed_length(max_length, limit=limit))
 

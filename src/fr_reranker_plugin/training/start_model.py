@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from fr_reranker_plugin.errors import ModelLoadError, SettingsError
 from fr_reranker_plugin.scoring.cross_encoder import SUPPORTED_FAMILIES, check_architecture
 from fr_reranker_plugin.scoring.loading import load_config, without_chatter
+from fr_reranker_plugin.scoring.tokenizer_files import check_has_tokenizer
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -51,6 +52,7 @@ def open_start(folder: Path, *, seed: int, max_length: int) -> StartModel:
     from transformers import set_seed
 
     _check(load_config(folder), folder)
+    check_has_tokenizer(folder)
     set_seed(seed)
     try:
         with without_chatter(), _no_conversion_note():
