@@ -31,12 +31,43 @@ def find_checkpoint(settings: ModelSettings, *, embedded: str = "cross_encoder")
     """
     if settings.model == EMBEDDED:
         return embedded_checkpoint(embedded)
-    folder = Path(settings.model).expanduser()
-    if folder.is_dir():
+    folder = local_folder(settings.model)
+    if folder is not None:
         return _checked_folder(folder)
-    if folder.is_absolute() or settings.model.startswith((".", "~")) or settings.model.count("/") > 1:
+    if as_path(settings.model).is_absolute() or settings.model.startswith((".", "~")) or settings.model.count("/") > 1:
         raise ModelLoadError(f"there is no folder {settings.model!r}, and that is not the name of a model on the Hub")
+    if not is_hub_name(settings.model):
+        raise ModelLoadError(f"{settings.model!r} is neither a folder nor the name of a model on the Hub")
     return cached_snapshot(settings) or _download(settings)
+
+
+def as_path(model: str) -> Path:
+    """Give the path that a model's name is, with `~` as the home that it stands for, if there is one."""
+    try:
+        return Path(model).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(model)
+
+
+def local_folder(model: str) -> Path | None:
+    """Give the folder that a model's name is, if there is one."""
+    path = as_path(model)
+    try:
+        return path if path.is_dir() else None
+    except OSError:  # no name that a file can have, or one that may not be looked at
+        return None
+
+
+def is_hub_name(model: str) -> bool:
+    """Tell whether a model on the Hub can have this name."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, not listed
+
+    try:
+        validate_repo_id(model)
+    except HFValidationError:
+        return False
+    return True
 
 
 def embedded_checkpoint(name: str) -> Path:
@@ -111,7 +142,6 @@ def _hub_errors_explained(settings: ModelSettings) -> Iterator[None]:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
-        HFValidationError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -129,8 +159,6 @@ def _hub_errors_explained(settings: ModelSettings) -> Iterator[None]:
         ) from error
     except RevisionNotFoundError as error:
         raise ModelLoadError(f"{settings.model} has no revision {settings.pinned_revision!r} on the Hub") from error
-    except HFValidationError as error:
-        raise ModelLoadError(f"{settings.model!r} is neither a folder nor the name of a model on the Hub") from error
     except (HfHubHTTPError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise ModelLoadError(
