@@ -36,12 +36,19 @@ def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenize
 
     :param folder: The checkpoint.
     :param config: Its configuration, for the number of rows that the model has for tokens.
-    :raises ModelLoadError: If there is none, or it gives ids that the model has no rows for.
+    :raises ModelLoadError: If there is none, it is damaged, or it gives ids that the model has no rows for.
     """
     from transformers import AutoTokenizer
 
     check_has_tokenizer(folder)
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+    tokenizer: PreTrainedTokenizerBase
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+    except Exception as error:
+        raise ModelLoadError(
+            f"the tokenizer in {folder} cannot be read ({type(error).__name__}: {error}); fetch it again, or save it "
+            "as tokenizer.json where it comes from"
+        ) from error
     rows: int | None = getattr(config, "vocab_size", None)
     highest = max(tokenizer.get_vocab().values(), default=0)
     if rows is not None and highest >= rows:
