@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Self
 from fr_reranker_plugin.errors import ModelLoadError
 from fr_reranker_plugin.retrieval.encoder_files import EncoderFiles
 from fr_reranker_plugin.scoring.scorer import EncodedPair
-from fr_reranker_plugin.scoring.tokenization import allowed_length, encodable, position_limit, private_copy
+from fr_reranker_plugin.scoring.texts import encodable
+from fr_reranker_plugin.scoring.tokenization import allowed_length, position_limit, private_copy
 from fr_reranker_plugin.scoring.tokenizer_files import load_tokenizer
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, ClassVar, Final, Self
 
 from fr_reranker_plugin.errors import RerankerError, ScorerClosedError
-from fr_reranker_plugin.scoring.calls import Call, slices
+from fr_reranker_plugin.scoring.calls import TOKENISED_AT_A_TIME, Call, slices
 from fr_reranker_plugin.scoring.metrics import Health, Metrics, Snapshot
 from fr_reranker_plugin.scoring.request_queue import RequestQueue
 from fr_reranker_plugin.scoring.scheduling import Limits
@@ -106,6 +106,15 @@ class Batcher:
         with self._metrics.phase("tokenize"):
             return self._engines[0].encode(items)
 
+    async def _aencode(self, items: Sequence[Item]) -> list[EncodedPair]:
+        """Tokenise in the tokenizer's thread, which others get in between."""
+        encoded: list[EncodedPair] = []
+        for piece in slices(items, TOKENISED_AT_A_TIME):
+            encoded += await asyncio.get_running_loop().run_in_executor(
+                self._open_tokenizer_pool(), self._encode, piece.items
+            )
+        return encoded
+
     def _open_tokenizer_pool(self) -> ThreadPoolExecutor:
         self._check_open()
         return self._tokenizer_pool
@@ -145,12 +154,10 @@ class Batcher:
         """Give the answers without blocking the event loop; cancelling drops what is not yet in a batch."""
         call = Call(self._queue, items=len(items), timeout=timeout, priority=priority)
         answers: list[Answers[Any]] = []
-        loop = asyncio.get_running_loop()
         with call:
             async with asyncio.timeout(timeout):
                 for part in slices(items, self._settings.max_slice_pairs):
-                    encoded = await loop.run_in_executor(self._open_tokenizer_pool(), self._encode, part.items)
-                    call.add(part, encoded)
+                    call.add(part, await self._aencode(part.items))
                     if len(call.requests) > 1:
                         answers.append(await asyncio.wrap_future(call.requests[0].future))
                         call.requests.popleft()

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from time import monotonic
-from typing import Final, NamedTuple, Self
+from typing import Final, Generic, NamedTuple, Self, TypeVar
 
 from fr_reranker_plugin.errors import DeadlineExceededError
 from fr_reranker_plugin.scoring.request_queue import RequestQueue
@@ -14,11 +14,17 @@ from fr_reranker_plugin.scoring.requests import Request
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Item
 from fr_reranker_plugin.scoring.settings import Priority, check_priority
 
+TOKENISED_AT_A_TIME: Final = 32
+"""Items that are tokenised in one go: bounds the memory, and the wait of whoever else wants the tokenizer."""
 
-class Slice(NamedTuple):
+
+_Asked = TypeVar("_Asked", bound=Item)
+
+
+class Slice(NamedTuple, Generic[_Asked]):
     """A part of what one caller asks, and where it begins."""
 
-    items: Sequence[Item]
+    items: Sequence[_Asked]
     first_position: int
 
 
@@ -42,7 +48,7 @@ class Call:
         self._began_at = monotonic()
         self._deadline = math.inf if timeout is None else self._began_at + timeout
 
-    def add(self, part: Slice, encoded: Sequence[EncodedPair]) -> None:
+    def add(self, part: Slice[Item], encoded: Sequence[EncodedPair]) -> None:
         """Let a slice into the queue.
 
         :raises OverloadedError: If there is no room for the first one; the others belong to a request that is in.
@@ -78,7 +84,10 @@ class Call:
             ) from None
 
 
-def slices(items: Sequence[Item], size: int) -> Iterator[Slice]:
-    """Cut a request into the slices that enter the queue, one by one, so that only two are held as tokens."""
+def slices(items: Sequence[_Asked], size: int) -> Iterator[Slice[_Asked]]:
+    """Cut a request into consecutive parts, one by one.
+
+    Of those that enter the queue, two at a time, only two are so held as tokens.
+    """
     for start in range(0, len(items), size):
         yield Slice(items[start : start + size], start)
