@@ -2,11 +2,13 @@ import asyncio
 import copy
 import logging
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -173,6 +175,51 @@ def test_a_forked_child_is_told_what_to_do_instead_of_hanging(tiny_model):
     assert "'spawn' method" in answers.get()
     assert "'spawn' method" in answers.get()
     handle.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_that_is_forked_while_the_queue_is_locked_is_told_and_ends():
+    code = """
+import os, signal, sys, threading
+from engines import TIMEOUT, LengthEngine
+from fr_reranker_plugin import BatchingScorer, ScorerClosedError
+
+scorer = BatchingScorer(LengthEngine())
+scorer.score([("q", "p")])
+locked, done = threading.Event(), threading.Event()
+
+def hold():
+    with scorer._queue._changed, scorer._metrics._lock:
+        locked.set()
+        done.wait(TIMEOUT)
+
+thread = threading.Thread(target=hold)
+thread.start()
+assert locked.wait(TIMEOUT)
+child = os.fork()
+if child == 0:
+    signal.alarm(TIMEOUT)
+    for use in (scorer.snapshot, scorer.health, lambda: scorer.score([("q", "p")])):
+        try:
+            use()
+        except ScorerClosedError as error:
+            assert "'spawn' method" in str(error)
+        else:
+            sys.exit(1)
+    scorer.close()
+    scorer.abandon()
+    sys.exit(7)
+done.set()
+thread.join(TIMEOUT)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    tests = str(Path(__file__).parents[1])
+    paths = {"PYTHONPATH": os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+        capture_output=True, text=True, timeout=60, check=False, env=os.environ | paths,
+    )  # fmt: skip
+    assert (ended.stdout.split(), ended.stderr) == (["7"], "")
 
 
 def test_a_child_of_a_forked_child_is_told_too(tiny_model):

@@ -59,13 +59,21 @@ class Batcher:
         _open_batchers.add(self)
 
     def snapshot(self) -> Snapshot:
-        """Counters since the start, and what waits now."""
+        """Counters since the start, and what waits now.
+
+        :raises ScorerClosedError: In a forked child of the process that made it.
+        """
+        self._check_process()
         waiting, oldest = self._queue.waiting()
         budgets = [worker.budget.tokens for worker in self._workers]
         return self._metrics.snapshot(waiting, oldest=oldest, budgets=budgets, rates=self._queue.rates)
 
     def health(self) -> Health:
-        """Whether the engines' threads run, and when they last answered."""
+        """Whether the engines' threads run, and when they last answered.
+
+        :raises ScorerClosedError: In a forked child of the process that made it.
+        """
+        self._check_process()
         _, oldest = self._queue.waiting()
         last = self._metrics.last_batch_at
         return Health(
@@ -76,18 +84,32 @@ class Batcher:
         )
 
     def close(self) -> None:
-        """Answer what is queued, then stop. Later calls are refused; closing twice does nothing."""
+        """Answer what is queued, then stop; later calls are refused.
+
+        Closing twice, or in a forked child, does nothing.
+        """
+        if not self._is_of_this_process():
+            return
         self._queue.close(self._closed)
-        if self._process == os.getpid():
-            for worker in self._workers:
-                if worker.thread is not threading.current_thread():
-                    worker.thread.join()
+        for worker in self._workers:
+            if worker.thread is not threading.current_thread():
+                worker.thread.join()
         self._tokenizer_pool.shutdown(wait=False)
 
     def abandon(self) -> None:
-        """Fail what is not answered yet and stop after the batches that are running."""
+        """Fail what is not answered yet and stop after the batches that are running; in a forked child, do nothing."""
+        if not self._is_of_this_process():
+            return
         self._queue.abandon(lambda: ScorerClosedError("the interpreter is shutting down"))
         self.close()
+
+    def _is_of_this_process(self) -> bool:
+        """Tell whether the threads are here; a forked child must take no lock, which a thread may have held."""
+        return self._process == os.getpid()
+
+    def _check_process(self) -> None:
+        if not self._is_of_this_process():
+            raise ScorerClosedError(FORKED)
 
     def _worker_for(self, engine: BatchEngine) -> Worker:
         settings = self._settings
@@ -120,8 +142,7 @@ class Batcher:
         return self._tokenizer_pool
 
     def _check_open(self) -> None:
-        if self._process != os.getpid():
-            raise ScorerClosedError(FORKED)
+        self._check_process()
         self._queue.check_open()
 
     def _closed(self) -> RerankerError:
