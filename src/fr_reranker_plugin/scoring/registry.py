@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Final, TypeVar, cast
 
 from fr_reranker_plugin.errors import ScorerClosedError
 from fr_reranker_plugin.scoring.batcher import FORKED, Batcher
+from fr_reranker_plugin.scoring.forking import after_fork_in_child
 from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Registry:
 
 
 REGISTRY: Final = Registry()
-os.register_at_fork(after_in_child=REGISTRY.after_fork_in_child)
+after_fork_in_child(REGISTRY.after_fork_in_child)
 
 
 def release_later(key: Key) -> None:
