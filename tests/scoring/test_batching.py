@@ -1,5 +1,6 @@
 import asyncio
 import ctypes
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -448,3 +449,10 @@ def test_a_text_that_is_not_a_string_is_named_by_its_place_in_the_whole_request(
             with pytest.raises(SettingsError, match="passage of pair 100 must be a string, got NoneType"):
                 ask(pairs)
         assert scorer.snapshot().pairs == 0
+
+
+@pytest.mark.parametrize("timeout", [math.inf, 1e12, 1e300])
+def test_a_time_longer_than_any_wait_is_waited_for(timeout):
+    with BatchingScorer(LengthEngine()) as scorer:
+        assert scorer.score([("q", "abc")], timeout=timeout) == [3.0]
+        assert asyncio.run(scorer.ascore([("q", "abc")], timeout=timeout)) == [3.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from time import monotonic
@@ -68,8 +69,8 @@ class Call:
         return monotonic() - self._began_at
 
     def seconds_left(self) -> float | None:
-        """Seconds until the answer is of no use; `None`: it always is."""
-        return None if self._timeout is None else max(0.0, self._deadline - monotonic())
+        """Seconds until the answer is of no use, as many as a thread can wait at most; `None`: it always is."""
+        return None if self._timeout is None else min(max(0.0, self._deadline - monotonic()), threading.TIMEOUT_MAX)
 
     def __enter__(self) -> Self:
         return self
