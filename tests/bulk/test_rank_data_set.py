@@ -215,9 +215,37 @@ def test_two_writers_and_a_folder_in_itself_are_refused(scorer, tmp_path: Path) 
     with pytest.raises(SettingsError, match="holds the data set"):
         rank(tmp_path / "in", tmp_path / "in", scorer)
     held = PartFolder(tmp_path / "out", "jsonl", {})
-    with pytest.raises(IndexLockedError):
+    with pytest.raises(IndexLockedError, match="in process") as caught:
         rank(tmp_path / "in", tmp_path / "out", scorer)
+    assert "read_only" not in str(caught.value), "that is for indexes"
     held.close()
+
+
+@pytest.mark.parametrize(
+    ("out", "said"), [("taken", "taken is a file"), ("taken/inside", "cannot be written to"), ("x" * 300, "cannot be")]
+)
+def test_a_place_that_cannot_be_written_to_is_refused(scorer, tmp_path: Path, out: str, said: str) -> None:
+    (tmp_path / "taken").write_text("of someone else")
+    with pytest.raises(SettingsError, match=f"{said}.*name another folder"):
+        rank(write(tmp_path / "a.jsonl", ROWS), tmp_path / out, scorer)
+    assert (tmp_path / "taken").read_text() == "of someone else"
+
+
+@pytest.mark.parametrize("foreign", [b"[1, 2]", b"null", b"{", b"\xff", b"[" * 100_000])
+def test_a_folder_with_a_file_of_ours_by_someone_else_is_refused(scorer, tmp_path: Path, foreign: bytes) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "ranking.json").write_bytes(foreign)
+    for _ in range(2):  # the folder is let go of
+        with pytest.raises(SettingsError, match=r"ranking\.json was not written by this command; name another"):
+            rank(write(tmp_path / "a.jsonl", ROWS), tmp_path / "out", scorer)
+
+
+def test_a_disk_that_fails_on_the_way_is_told(tmp_path: Path) -> None:
+    parts = PartFolder(tmp_path / "out", "jsonl", {})
+    (tmp_path / "out" / "part-000000.jsonl.new").mkdir()
+    with pytest.raises(SettingsError, match="out cannot be written to"):
+        parts.write(0, [], [])
+    parts.close()
 
 
 def test_a_folder_is_read_file_by_file(scorer, tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ class FolderLock:
     """A lock that the system takes back when the process ends, however it ends.
 
     :param path: The lock file; created if need be, never removed.
+    :param otherwise: What else there is to do for who does not get it, as the end of a sentence.
     :raises IndexLockedError: If another holds it; the message names its process.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, otherwise: str = "") -> None:
         self._file = path.open("a+b")
         try:
             _lock(self._file.fileno())
@@ -29,7 +30,7 @@ class FolderLock:
             holder = self._file.read().decode(errors="replace").strip() or "unknown"
             self._file.close()
             raise IndexLockedError(
-                f"{path.parent} is open for writing in process {_with_advice(holder)}, or open it with read_only=True"
+                f"{path.parent} is open for writing in process {_with_advice(holder)}{otherwise}"
             ) from None
         self._file.truncate(0)
         self._file.write(str(os.getpid()).encode())
