@@ -261,6 +261,23 @@ def test_a_folder_is_read_file_by_file(scorer, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("damage", ["no gzip", "cut short", "broken inside", "another checksum"])
+def test_a_damaged_gzip_file_is_told_with_its_path(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    whole = gzip.compress(write(tmp_path / "plain.jsonl", ROWS * 50).read_bytes(), mtime=0)
+    middle = len(whole) // 2
+    path.write_bytes(
+        {
+            "no gzip": b"no gzip",
+            "cut short": whole[:middle],
+            "broken inside": whole[:10] + b"\xff" * 20 + whole[30:],
+            "another checksum": whole[:-8] + b"\0" * 8,
+        }[damage]
+    )
+    with pytest.raises(CollectionError, match=r"a\.jsonl\.gz: expected a whole gzip file"):
+        list(DataSet(path).rows())
+
+
 def test_what_is_no_data_set_is_refused_with_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(CollectionError, match="no file or folder"):
         DataSet(tmp_path / "none")
