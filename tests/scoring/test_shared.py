@@ -88,6 +88,37 @@ def test_settings_that_mean_the_same_share_a_model_and_others_do_not(tiny_model,
 
 
 @pytest.mark.usefixtures("no_model_left")
+def test_a_folder_is_one_model_however_it_is_written_and_wherever_hub_models_are_kept(
+    tiny_model, loads, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(Path(tiny_model).parent)
+    monkeypatch.setenv("HOME", str(Path(tiny_model).parent))
+    name = Path(tiny_model).name
+    written = [tiny_model, f"./{name}", name, f"~/{name}", f"../{Path(tiny_model).parent.name}/{name}/"]
+    handles = [shared_scorer(ModelSettings(model=model, device="cpu")) for model in written]
+    for changes in ({"local_files_only": True}, {"cache_folder": str(tmp_path)}, {"revision": "main"}):
+        handles.append(shared_scorer(ModelSettings(model=tiny_model, device="cpu", **changes)))
+    assert len(loads) == live_scorers() == 1
+    for handle in handles:
+        handle.close()
+
+
+def test_a_model_of_the_hub_is_shared_with_who_must_not_ask_the_hub_but_not_between_revisions():
+    registry, made = Registry(), []
+
+    def load(model, _):
+        made.append(model)
+        return BatchingScorer(LengthEngine())
+
+    for changes in ({}, {"local_files_only": True}, {"revision": "v2"}, {"cache_folder": "other"}):
+        registry.acquire(BatchingScorer, ModelSettings(model="a/b", device="cpu", **changes), BatchSettings(), load)
+    assert [(one.revision, one.cache_folder) for one in made] == [(None, None), ("v2", None), (None, "other")]
+    for key in list(registry._entries):
+        for _ in range(registry._entries[key].holders):
+            registry.release(key)
+
+
+@pytest.mark.usefixtures("no_model_left")
 def test_a_list_of_devices_gets_a_copy_of_the_model_each_behind_one_queue(tiny_model, loads):
     one, two = (shared_scorer(ModelSettings(model=tiny_model, device=device)) for device in ("cpu", ["cpu", "cpu"]))
     assert [settings.device for settings in loads] == ["cpu", "cpu", "cpu"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -56,6 +58,12 @@ def local_folder(model: str) -> Path | None:
         return path if path.is_dir() else None
     except OSError:  # no name that a file can have, or one that may not be looked at
         return None
+
+
+def with_full_path(settings: ModelSettings) -> ModelSettings:
+    """Give the settings with the full path of the model's folder, if it is one, so that it has one name."""
+    folder = None if settings.model == EMBEDDED else local_folder(settings.model)
+    return settings if folder is None else replace(settings, model=os.path.abspath(folder))
 
 
 def is_hub_name(model: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from fr_reranker_plugin.errors import ModelLoadError, SettingsError
+from fr_reranker_plugin.scoring.checkpoint import with_full_path
 from fr_reranker_plugin.scoring.load_errors import fitting, readable
 from fr_reranker_plugin.scoring.settings import DType, ModelSettings
 
@@ -25,10 +26,11 @@ _ONNX_DTYPES: Final = ("float32", "int8")
 
 
 def resolve_settings(settings: ModelSettings) -> ModelSettings:
-    """Replace `None` and `"auto"` by what this machine has, so that equal choices compare equal.
+    """Replace `None`, `"auto"` and relative folders by what this machine has, so that equal choices compare equal.
 
     :raises SettingsError: If a device is unknown or not here, or the dtype is not for it, or devices differ in kind.
     """
+    settings = with_full_path(settings)
     if settings.backend == "onnx":
         return _resolve_onnx(settings)
     devices = [_resolve_device(device) for device in settings.devices]

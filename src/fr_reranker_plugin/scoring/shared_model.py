@@ -16,7 +16,9 @@ from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings
 class SharedModel(ABC, Generic[Live]):
     """Holds the live batcher of a model from the first use to `close`; using a closed handle opens it again.
 
-    :param model: Which model. Handles with equal settings, once `None` and `"auto"` are resolved, share it.
+    :param model: Which model. Handles whose settings load the same share it: `None` and `"auto"` count as what they
+        stand for, a folder as its full path, and `local_files_only` not at all. Only `max_length=None` counts as
+        different from the number that it comes to, which stands in the model.
     :param batch: Bounds of batch and queue. The first handle of a model decides; a later difference is logged.
     """
 
