@@ -59,6 +59,94 @@ def test_20_tasks_that_start_cold_load_once_without_blocking_their_loop(tiny_mod
     handle.close()
 
 
+class SlowToLoad(SharedScorer):
+    """Waits in every load until the gate is open; the first load fails if it is told so."""
+
+    def __init__(self, *, fails=False):
+        super().__init__(ModelSettings(model="a/slow", device="cpu"))
+        self.begun, self.gate = threading.Event(), threading.Event()
+        self.loads, self.fails = 0, fails
+
+    def _load(self, model, batch):
+        self.loads += 1
+        self.begun.set()
+        assert self.gate.wait(TIMEOUT)
+        if self.fails and self.loads == 1:
+            raise ModelLoadError("not this time")
+        return BatchingScorer(LengthEngine(), batch)
+
+
+async def begun(handle):
+    """Wait for a load without a thread of the event loop."""
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def watch():
+        assert handle.begun.wait(TIMEOUT)
+        loop.call_soon_threadsafe(done.set)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    await asyncio.wait_for(done.wait(), TIMEOUT)
+    thread.join(TIMEOUT)
+
+
+@pytest.mark.usefixtures("no_model_left")
+async def test_who_waits_for_a_load_leaves_the_threads_of_the_event_loop_to_others():
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    handle = SlowToLoad()
+    asked = [asyncio.ensure_future(handle.ascore([("q", "abc")])) for _ in range(30)]
+    await begun(handle)
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), TIMEOUT) == "free"
+    handle.gate.set()
+    assert await asyncio.wait_for(asyncio.gather(*asked), TIMEOUT) == [[3.0]] * 30
+    assert handle.loads == 1
+    handle.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+async def test_who_leaves_during_a_load_does_not_end_it_for_the_others():
+    handle = SlowToLoad()
+    leaving, staying = (asyncio.ensure_future(handle.ascore([("q", "abc")])) for _ in range(2))
+    await begun(handle)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    handle.gate.set()
+    assert await asyncio.wait_for(staying, TIMEOUT) == [3.0]
+    assert handle.loads == 1
+    handle.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+def test_an_event_loop_that_ends_during_a_load_disturbs_nobody(caplog):
+    handle = SlowToLoad()
+
+    async def leave():
+        asked = asyncio.ensure_future(handle.ascore([("q", "abc")]))
+        await begun(handle)
+        asked.cancel()
+
+    asyncio.run(leave())
+    handle.gate.set()
+    assert handle.score([("q", "abc")]) == [3.0]
+    assert (handle.loads, caplog.records) == (1, [])
+    handle.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+async def test_a_load_that_fails_is_told_to_all_who_wait_and_tried_again_by_the_next():
+    handle = SlowToLoad(fails=True)
+    asked = [asyncio.ensure_future(handle.ascore([("q", "abc")])) for _ in range(5)]
+    await begun(handle)
+    handle.gate.set()
+    told = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), TIMEOUT)
+    assert [type(error) for error in told] == [ModelLoadError] * 5
+    assert await handle.ascore([("q", "abc")]) == [3.0]
+    assert handle.loads == 2
+    handle.close()
+
+
 @pytest.mark.usefixtures("no_model_left")
 def test_closing_one_handle_leaves_the_others_working_and_the_last_frees_the_model(tiny_model):
     first, second = shared_scorer(ModelSettings(model=tiny_model)), shared_scorer(ModelSettings(model=tiny_model))
