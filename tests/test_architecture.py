@@ -59,6 +59,16 @@ def test_an_adapter_loads_only_its_own_framework(code, foreign):
     assert foreign not in modules_after(code)
 
 
+@pytest.mark.parametrize("module", ["scoring.remote.scorer", "retrieval.document_index", "langchain", "serving", "cli"])
+def test_the_package_can_be_imported_where_there_is_no_fork(module):
+    modules_after(f"import os; del os.fork, os.register_at_fork; import fr_reranker_plugin.{module}")
+
+
+def test_the_haystack_side_can_be_imported_where_there_is_no_fork():
+    """Haystack comes first: it imports torch, which knows by the name of the platform that there is a fork."""
+    modules_after("import os, haystack; del os.fork, os.register_at_fork; import fr_reranker_plugin.haystack")
+
+
 @pytest.mark.parametrize(
     ("adapter", "library", "extra"),
     [

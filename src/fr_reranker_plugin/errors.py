@@ -88,7 +88,8 @@ class OverloadedError(RerankerError, RuntimeError):
     :param retry_after: Seconds until there should be room for it, estimated from the measured speed.
     """
 
-    def __init__(self, message: str, *, waiting: int | None, retry_after: float = 1.0) -> None:
+    # values have defaults, so that an error can be copied and pickled: it is made of its message, and then filled
+    def __init__(self, message: str, *, waiting: int | None = None, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.waiting = waiting
         self.retry_after = retry_after

@@ -215,9 +215,37 @@ def test_two_writers_and_a_folder_in_itself_are_refused(scorer, tmp_path: Path) 
     with pytest.raises(SettingsError, match="holds the data set"):
         rank(tmp_path / "in", tmp_path / "in", scorer)
     held = PartFolder(tmp_path / "out", "jsonl", {})
-    with pytest.raises(IndexLockedError):
+    with pytest.raises(IndexLockedError, match="in process") as caught:
         rank(tmp_path / "in", tmp_path / "out", scorer)
+    assert "read_only" not in str(caught.value), "that is for indexes"
     held.close()
+
+
+@pytest.mark.parametrize(
+    ("out", "said"), [("taken", "taken is a file"), ("taken/inside", "cannot be written to"), ("x" * 300, "cannot be")]
+)
+def test_a_place_that_cannot_be_written_to_is_refused(scorer, tmp_path: Path, out: str, said: str) -> None:
+    (tmp_path / "taken").write_text("of someone else")
+    with pytest.raises(SettingsError, match=f"{said}.*name another folder"):
+        rank(write(tmp_path / "a.jsonl", ROWS), tmp_path / out, scorer)
+    assert (tmp_path / "taken").read_text() == "of someone else"
+
+
+@pytest.mark.parametrize("foreign", [b"[1, 2]", b"null", b"{", b"\xff", b"[" * 100_000])
+def test_a_folder_with_a_file_of_ours_by_someone_else_is_refused(scorer, tmp_path: Path, foreign: bytes) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "ranking.json").write_bytes(foreign)
+    for _ in range(2):  # the folder is let go of
+        with pytest.raises(SettingsError, match=r"ranking\.json was not written by this command; name another"):
+            rank(write(tmp_path / "a.jsonl", ROWS), tmp_path / "out", scorer)
+
+
+def test_a_disk_that_fails_on_the_way_is_told(tmp_path: Path) -> None:
+    parts = PartFolder(tmp_path / "out", "jsonl", {})
+    (tmp_path / "out" / "part-000000.jsonl.new").mkdir()
+    with pytest.raises(SettingsError, match="out cannot be written to"):
+        parts.write(0, [], [])
+    parts.close()
 
 
 def test_a_folder_is_read_file_by_file(scorer, tmp_path: Path) -> None:
@@ -231,6 +259,23 @@ def test_a_folder_is_read_file_by_file(scorer, tmp_path: Path) -> None:
         ("b.jsonl", 1),
         ("b.jsonl", 2),
     ]
+
+
+@pytest.mark.parametrize("damage", ["no gzip", "cut short", "broken inside", "another checksum"])
+def test_a_damaged_gzip_file_is_told_with_its_path(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    whole = gzip.compress(write(tmp_path / "plain.jsonl", ROWS * 50).read_bytes(), mtime=0)
+    middle = len(whole) // 2
+    path.write_bytes(
+        {
+            "no gzip": b"no gzip",
+            "cut short": whole[:middle],
+            "broken inside": whole[:10] + b"\xff" * 20 + whole[30:],
+            "another checksum": whole[:-8] + b"\0" * 8,
+        }[damage]
+    )
+    with pytest.raises(CollectionError, match=r"a\.jsonl\.gz: expected a whole gzip file"):
+        list(DataSet(path).rows())
 
 
 def test_what_is_no_data_set_is_refused_with_what_was_expected(tmp_path: Path) -> None:

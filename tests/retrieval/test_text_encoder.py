@@ -153,6 +153,14 @@ def test_a_model_is_known_by_its_weights_wherever_it_lies(tmp_path: Path) -> Non
     assert first.differences(replace(unknown, model="another")) == [f"model {str(folder)!r}, not 'another'"]
 
 
+def test_a_folder_is_the_same_model_however_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build_bi_encoder(tmp_path / "my-e5")
+    monkeypatch.chdir(folder)
+    written = [TextEncoder.load(ModelSettings(model=name, device="cpu")).identity for name in (str(folder), ".")]
+    assert written[0] == written[1]
+    assert written[0].query_prefix == "query: "
+
+
 def test_a_snapshot_of_the_hub_is_known_by_its_commit(tmp_path: Path) -> None:
     folder = build_bi_encoder(tmp_path / "snapshots" / "0123abc")
     assert load(folder).identity.revision == "0123abc"

@@ -1,3 +1,4 @@
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,3 +17,9 @@ def gated():
 def pool():
     with ThreadPoolExecutor(32) as executor:
         yield executor
+
+
+@pytest.fixture
+def copied_model(tiny_model, tmp_path):
+    """A copy of the tiny model that a test may damage."""
+    return shutil.copytree(tiny_model, tmp_path / "copy")

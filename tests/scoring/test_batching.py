@@ -1,5 +1,6 @@
 import asyncio
 import ctypes
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -401,3 +402,57 @@ def test_only_two_slices_of_an_oversized_request_are_held_as_tokens(pool):
     with BatchingScorer(engine, BatchSettings(max_slice_pairs=10, max_batch_size=1)) as scorer:
         scorer.score([(str(n), "x") for n in range(200)])
     assert engine.most <= 20
+
+
+class TokenizerAtWork(LengthEngine):
+    """Waits in the first piece that is tokenised; keeps the first passage and the size of each."""
+
+    def __init__(self):
+        super().__init__()
+        self.pieces = []
+        self.begun, self.gate = threading.Event(), threading.Event()
+
+    def encode(self, pairs):
+        self.pieces.append((pairs[0][1], len(pairs)))
+        self.begun.set()
+        assert self.gate.wait(TIMEOUT)
+        return super().encode(pairs)
+
+
+async def test_who_waits_for_the_tokenizer_gets_it_before_a_large_request_is_done_with_it():
+    engine = TokenizerAtWork()
+    with BatchingScorer(engine) as scorer:
+        bulk = asyncio.ensure_future(scorer.ascore([("q", f"{n:03}") for n in range(300)], priority="bulk"))
+        assert await asyncio.to_thread(engine.begun.wait, TIMEOUT)
+        asked = asyncio.ensure_future(scorer.ascore([("q", "interactive")], timeout=TIMEOUT))
+        asyncio.get_running_loop().call_soon(engine.gate.set)  # after the first step of what was just asked
+        assert await asked == [11.0]
+        assert await asyncio.wait_for(bulk, TIMEOUT) == [3.0] * 300
+    assert engine.pieces[1] == ("interactive", 1)
+    assert max(size for _, size in engine.pieces) <= 32
+
+
+async def test_windows_of_nothing_do_not_wait_for_the_tokenizer():
+    engine = TokenizerAtWork()
+    with BatchingScorer(engine) as scorer:
+        bulk = asyncio.ensure_future(scorer.ascore([("q", "bulk")]))
+        assert await asyncio.to_thread(engine.begun.wait, TIMEOUT)
+        assert await asyncio.wait_for(scorer.awindows([], overlap=0), TIMEOUT) == []
+        engine.gate.set()
+        await asyncio.wait_for(bulk, TIMEOUT)
+
+
+def test_a_text_that_is_not_a_string_is_named_by_its_place_in_the_whole_request():
+    pairs = [("q", "p")] * 100 + [("q", None)]
+    with BatchingScorer(LengthEngine(), BatchSettings(max_slice_pairs=40)) as scorer:
+        for ask in (scorer.score, lambda pairs: asyncio.run(scorer.ascore(pairs))):
+            with pytest.raises(SettingsError, match="passage of pair 100 must be a string, got NoneType"):
+                ask(pairs)
+        assert scorer.snapshot().pairs == 0
+
+
+@pytest.mark.parametrize("timeout", [math.inf, 1e12, 1e300])
+def test_a_time_longer_than_any_wait_is_waited_for(timeout):
+    with BatchingScorer(LengthEngine()) as scorer:
+        assert scorer.score([("q", "abc")], timeout=timeout) == [3.0]
+        assert asyncio.run(scorer.ascore([("q", "abc")], timeout=timeout)) == [3.0]

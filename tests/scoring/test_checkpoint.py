@@ -116,6 +116,17 @@ def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(hub, settings, 
     assert hub.requests == []
 
 
+@pytest.mark.parametrize(
+    "model", ["mon modele", "modèle", "a..b", r"C:\models\x", "~nobody-of-this-name/x", "m" * 300, "a\0b", "a--b"]
+)
+def test_a_name_that_no_folder_and_no_model_of_the_hub_has_is_refused_with_the_name(hub, settings, model):
+    with pytest.raises(ModelLoadError) as caught:
+        find_checkpoint(settings(model=model))
+    assert repr(model) in str(caught.value)
+    assert "the name of a model on the Hub" in str(caught.value)
+    assert hub.requests == []
+
+
 @pytest.mark.parametrize(("kept", "expected"), [("model.safetensors", "no config.json"), ("config.json", "no weights")])
 def test_a_folder_without_configuration_or_weights_says_what_it_lacks(tiny_model, tmp_path, kept, expected):
     shutil.copy(Path(tiny_model) / kept, tmp_path)
@@ -157,6 +168,15 @@ def test_a_cached_revision_is_found_by_name_commit_or_short_commit_without_a_req
     snapshot = prime_cache(settings().cache_folder, tiny_model, revision=revision)
     assert find_checkpoint(settings(revision=asked)) == snapshot
     assert hub.requests == []
+
+
+def test_a_cached_copy_without_its_tokenizer_is_completed(hub, settings, tiny_model):
+    snapshot = prime_cache(settings().cache_folder, tiny_model)
+    for path in snapshot.glob("token*"):
+        path.unlink()
+    with pytest.raises(ModelLoadError, match="is not in the local cache"):
+        find_checkpoint(settings(local_files_only=True))
+    assert (find_checkpoint(settings()) / "tokenizer.json").is_file()
 
 
 def test_a_cached_copy_of_the_reference_model_serves_its_pinned_commit(hub, settings, tiny_model):

@@ -1,5 +1,4 @@
 import json
-import shutil
 import subprocess
 import sys
 
@@ -12,12 +11,6 @@ from checkpoints import FAMILIES, build_cross_encoder
 from fr_reranker_plugin import CrossEncoder, ModelLoadError, ModelSettings, SettingsError
 from fr_reranker_plugin.scoring.loading import resolve_settings
 from fr_reranker_plugin.scoring.settings import REFERENCE_REVISION
-
-
-@pytest.fixture
-def copied_model(tiny_model, tmp_path):
-    """A copy of the tiny model that a test may damage."""
-    return shutil.copytree(tiny_model, tmp_path / "copy")
 
 
 def change_config(folder, **changes):

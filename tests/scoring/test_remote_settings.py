@@ -1,5 +1,6 @@
 """What of a remote scorer needs no server: addresses, cutting calls into requests, scores back to logits."""
 
+import json
 import math
 import pickle
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fr_reranker_plugin import OverloadedError, RemoteError, RemoteScorer, RemoteSettings, ScoringError, SettingsError
+from fr_reranker_plugin import OverloadedError, RemoteError, RemoteScorer, RemoteSettings, SettingsError
 from fr_reranker_plugin.scoring.ranking import sigmoid
 from fr_reranker_plugin.scoring.remote.answers import Answer
 from fr_reranker_plugin.scoring.remote.dialects import DIALECTS, server_info
@@ -18,6 +19,7 @@ from fr_reranker_plugin.scoring.remote.requests import encoded, gathered, parts
 from fr_reranker_plugin.scoring.remote.retries import Retries
 from fr_reranker_plugin.scoring.remote.transport import Terms
 from fr_reranker_plugin.scoring.scorer import Logits
+from fr_reranker_plugin.scoring.texts import encodable
 
 URL = "http://localhost:8080"
 SECRET = "clef-très-secrète"
@@ -139,9 +141,12 @@ def test_every_pair_is_asked_for_once_within_the_limits(pairs, name, most):
     assert logits.tokens == 2 * len(cut)
 
 
-def test_half_of_a_surrogate_pair_cannot_be_sent():
-    with pytest.raises(ScoringError, match="not valid Unicode"):
-        encoded({"query": "\ud83d"})
+@pytest.mark.parametrize("text", ["caf\ud83d", "\ud83d\ude00", 'été \U0001f600 \udfff"\n', "tout entier"])
+def test_a_server_is_sent_what_the_tokenizer_here_reads_of_half_characters(text):
+    assert json.loads(encoded({"query": text, "texts": [text]})) == {
+        "query": encodable(text),
+        "texts": [encodable(text)],
+    }
 
 
 WRONG = [

@@ -2,11 +2,13 @@ import asyncio
 import copy
 import logging
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +59,94 @@ def test_20_tasks_that_start_cold_load_once_without_blocking_their_loop(tiny_mod
     handle.close()
 
 
+class SlowToLoad(SharedScorer):
+    """Waits in every load until the gate is open; the first load fails if it is told so."""
+
+    def __init__(self, *, fails=False):
+        super().__init__(ModelSettings(model="a/slow", device="cpu"))
+        self.begun, self.gate = threading.Event(), threading.Event()
+        self.loads, self.fails = 0, fails
+
+    def _load(self, model, batch):
+        self.loads += 1
+        self.begun.set()
+        assert self.gate.wait(TIMEOUT)
+        if self.fails and self.loads == 1:
+            raise ModelLoadError("not this time")
+        return BatchingScorer(LengthEngine(), batch)
+
+
+async def begun(handle):
+    """Wait for a load without a thread of the event loop."""
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def watch():
+        assert handle.begun.wait(TIMEOUT)
+        loop.call_soon_threadsafe(done.set)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    await asyncio.wait_for(done.wait(), TIMEOUT)
+    thread.join(TIMEOUT)
+
+
+@pytest.mark.usefixtures("no_model_left")
+async def test_who_waits_for_a_load_leaves_the_threads_of_the_event_loop_to_others():
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    handle = SlowToLoad()
+    asked = [asyncio.ensure_future(handle.ascore([("q", "abc")])) for _ in range(30)]
+    await begun(handle)
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), TIMEOUT) == "free"
+    handle.gate.set()
+    assert await asyncio.wait_for(asyncio.gather(*asked), TIMEOUT) == [[3.0]] * 30
+    assert handle.loads == 1
+    handle.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+async def test_who_leaves_during_a_load_does_not_end_it_for_the_others():
+    handle = SlowToLoad()
+    leaving, staying = (asyncio.ensure_future(handle.ascore([("q", "abc")])) for _ in range(2))
+    await begun(handle)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    handle.gate.set()
+    assert await asyncio.wait_for(staying, TIMEOUT) == [3.0]
+    assert handle.loads == 1
+    handle.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+def test_an_event_loop_that_ends_during_a_load_disturbs_nobody(caplog):
+    handle = SlowToLoad()
+
+    async def leave():
+        asked = asyncio.ensure_future(handle.ascore([("q", "abc")]))
+        await begun(handle)
+        asked.cancel()
+
+    asyncio.run(leave())
+    handle.gate.set()
+    assert handle.score([("q", "abc")]) == [3.0]
+    assert (handle.loads, caplog.records) == (1, [])
+    handle.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+async def test_a_load_that_fails_is_told_to_all_who_wait_and_tried_again_by_the_next():
+    handle = SlowToLoad(fails=True)
+    asked = [asyncio.ensure_future(handle.ascore([("q", "abc")])) for _ in range(5)]
+    await begun(handle)
+    handle.gate.set()
+    told = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), TIMEOUT)
+    assert [type(error) for error in told] == [ModelLoadError] * 5
+    assert await handle.ascore([("q", "abc")]) == [3.0]
+    assert handle.loads == 2
+    handle.close()
+
+
 @pytest.mark.usefixtures("no_model_left")
 def test_closing_one_handle_leaves_the_others_working_and_the_last_frees_the_model(tiny_model):
     first, second = shared_scorer(ModelSettings(model=tiny_model)), shared_scorer(ModelSettings(model=tiny_model))
@@ -83,6 +173,37 @@ def test_settings_that_mean_the_same_share_a_model_and_others_do_not(tiny_model,
     assert len(loads) == live_scorers() == 2
     for handle in [*same, other]:
         handle.close()
+
+
+@pytest.mark.usefixtures("no_model_left")
+def test_a_folder_is_one_model_however_it_is_written_and_wherever_hub_models_are_kept(
+    tiny_model, loads, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(Path(tiny_model).parent)
+    monkeypatch.setenv("HOME", str(Path(tiny_model).parent))
+    name = Path(tiny_model).name
+    written = [tiny_model, f"./{name}", name, f"~/{name}", f"../{Path(tiny_model).parent.name}/{name}/"]
+    handles = [shared_scorer(ModelSettings(model=model, device="cpu")) for model in written]
+    for changes in ({"local_files_only": True}, {"cache_folder": str(tmp_path)}, {"revision": "main"}):
+        handles.append(shared_scorer(ModelSettings(model=tiny_model, device="cpu", **changes)))
+    assert len(loads) == live_scorers() == 1
+    for handle in handles:
+        handle.close()
+
+
+def test_a_model_of_the_hub_is_shared_with_who_must_not_ask_the_hub_but_not_between_revisions():
+    registry, made = Registry(), []
+
+    def load(model, _):
+        made.append(model)
+        return BatchingScorer(LengthEngine())
+
+    for changes in ({}, {"local_files_only": True}, {"revision": "v2"}, {"cache_folder": "other"}):
+        registry.acquire(BatchingScorer, ModelSettings(model="a/b", device="cpu", **changes), BatchSettings(), load)
+    assert [(one.revision, one.cache_folder) for one in made] == [(None, None), ("v2", None), (None, "other")]
+    for key in list(registry._entries):
+        for _ in range(registry._entries[key].holders):
+            registry.release(key)
 
 
 @pytest.mark.usefixtures("no_model_left")
@@ -173,6 +294,51 @@ def test_a_forked_child_is_told_what_to_do_instead_of_hanging(tiny_model):
     assert "'spawn' method" in answers.get()
     assert "'spawn' method" in answers.get()
     handle.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_that_is_forked_while_the_queue_is_locked_is_told_and_ends():
+    code = """
+import os, signal, sys, threading
+from engines import TIMEOUT, LengthEngine
+from fr_reranker_plugin import BatchingScorer, ScorerClosedError
+
+scorer = BatchingScorer(LengthEngine())
+scorer.score([("q", "p")])
+locked, done = threading.Event(), threading.Event()
+
+def hold():
+    with scorer._queue._changed, scorer._metrics._lock:
+        locked.set()
+        done.wait(TIMEOUT)
+
+thread = threading.Thread(target=hold)
+thread.start()
+assert locked.wait(TIMEOUT)
+child = os.fork()
+if child == 0:
+    signal.alarm(TIMEOUT)
+    for use in (scorer.snapshot, scorer.health, lambda: scorer.score([("q", "p")])):
+        try:
+            use()
+        except ScorerClosedError as error:
+            assert "'spawn' method" in str(error)
+        else:
+            sys.exit(1)
+    scorer.close()
+    scorer.abandon()
+    sys.exit(7)
+done.set()
+thread.join(TIMEOUT)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    tests = str(Path(__file__).parents[1])
+    paths = {"PYTHONPATH": os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+        capture_output=True, text=True, timeout=60, check=False, env=os.environ | paths,
+    )  # fmt: skip
+    assert (ended.stdout.split(), ended.stderr) == (["7"], "")
 
 
 def test_a_child_of_a_forked_child_is_told_too(tiny_model):

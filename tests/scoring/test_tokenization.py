@@ -1,5 +1,6 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from hard_texts import hard_pairs
 
 
 def load(folder, max_length=None):
-    return PairTokenizer.load(folder, AutoConfig.from_pretrained(folder), max_length=max_length)
+    return PairTokenizer.load(Path(folder), AutoConfig.from_pretrained(folder), max_length=max_length)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

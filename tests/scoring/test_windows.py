@@ -1,5 +1,6 @@
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -102,7 +103,7 @@ def test_a_window_ends_with_a_sentence_if_one_ends_in_its_last_quarter():
 
 
 def load(folder, max_length):
-    return PairTokenizer.load(folder, AutoConfig.from_pretrained(folder), max_length=max_length)
+    return PairTokenizer.load(Path(folder), AutoConfig.from_pretrained(folder), max_length=max_length)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

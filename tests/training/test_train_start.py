@@ -50,6 +50,13 @@ def test_an_encoder_gets_a_head_by_the_seed_that_a_gradient_passes(encoder, tmp_
     assert first[0] != first[1]
 
 
+def test_a_start_without_a_tokenizer_is_refused(encoder):
+    for path in encoder.glob("*token*"):
+        path.unlink()
+    with pytest.raises(ModelLoadError, match="has no tokenizer"):
+        open_start(encoder, seed=0, max_length=32)
+
+
 def test_what_is_no_start_is_refused(checkpoint_of, tmp_path):
     with pytest.raises(ModelLoadError, match="found 3 labels"):
         open_start(build_cross_encoder(tmp_path / "labels", "bert", num_labels=3), seed=0, max_length=32)

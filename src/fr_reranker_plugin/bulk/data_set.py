@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -116,7 +117,7 @@ def _json_values(file: Path) -> Iterator[tuple[int, Callable[[], Any]]]:
             for number, line in enumerate(cast("Iterable[bytes]", lines), start=1):
                 if line.strip():
                     yield number, partial(_json_value, line)
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CollectionError(f"{file}: expected a whole gzip file ({error})") from None
     except OSError as error:
         raise CollectionError(f"{file} cannot be read: {error.strerror}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -49,17 +50,19 @@ class PartFolder(FolderLock):
     :param facts: What the rankings depend on.
     :param best_passages: Whether each ranked passage has its best part with it.
     :raises IndexLockedError: If another process writes into the folder.
-    :raises SettingsError: If the folder holds rankings that depend on something else.
+    :raises SettingsError: If the folder holds rankings that depend on something else, or cannot be written to.
     """
 
     def __init__(self, folder: Path, form: Form, facts: Mapping[str, Any], *, best_passages: bool = False) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(folder / "writer.lock")
         self.folder: Final = folder
         self._form: Final = form
         self._best_passages: Final = best_passages
+        with self._disk_errors_explained():
+            folder.mkdir(parents=True, exist_ok=True)
+            super().__init__(folder / "writer.lock")
         try:
-            self._check(json.loads(json.dumps(facts)))
+            with self._disk_errors_explained():
+                self._check(json.loads(json.dumps(facts)))
         except BaseException:
             self.release()
             raise
@@ -73,11 +76,15 @@ class PartFolder(FolderLock):
         return self._path(number).is_file()
 
     def write(self, number: int, rankings: Sequence[Mapping[str, Any]], bad: Sequence[BadRow]) -> None:
-        """Keep a part; its bad rows are told first, so that a part that is there has told all of them."""
-        if bad:
-            replace_file(self.folder / f"errors-{number:06}.jsonl", _lines(row._asdict() for row in bad))
+        """Keep a part; its bad rows are told first, so that a part that is there has told all of them.
+
+        :raises SettingsError: If the folder cannot be written to any more.
+        """
         packed = _lines(rankings) if self._form == "jsonl" else _parquet(rankings, best_passages=self._best_passages)
-        replace_file(self._path(number), packed)
+        with self._disk_errors_explained():
+            if bad:
+                replace_file(self.folder / f"errors-{number:06}.jsonl", _lines(row._asdict() for row in bad))
+            replace_file(self._path(number), packed)
 
     def bad_rows(self) -> Iterator[BadRow]:
         """Yield the bad rows of all parts."""
@@ -94,12 +101,30 @@ class PartFolder(FolderLock):
         if not path.is_file():
             replace_file(path, (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode())
             return
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = _json(path)
+        if not isinstance(known, dict):
+            raise SettingsError(f"{path} was not written by this command; name another folder, or remove it")
         if differing := sorted(name for name in {*known, *facts} if known.get(name) != facts.get(name)):
             raise SettingsError(
                 f"{self.folder} holds rankings with another {', another '.join(differing)}; name another folder, or "
                 "remove it"
             )
+
+    @contextmanager
+    def _disk_errors_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = "is a file" if isinstance(error, FileExistsError) else f"cannot be written to: {error}"
+            raise SettingsError(f"{self.folder} {reason}; name another folder for the rankings") from error
+
+
+def _json(path: Path) -> Any:  # noqa: ANN401 -- JSON is anything
+    """Give what a file says, or `None` if it is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:

@@ -96,7 +96,8 @@ def rank_data_set(
         before is kept.
     :raises IndexLockedError: If another process writes into the folder.
     :raises ScoringError: With `on_error="fail"`, if the model fails on a row.
-    :raises SettingsError: If the folder holds rankings of another data set or model, or by other settings.
+    :raises SettingsError: If the folder holds rankings of another data set or model, or by other settings, or
+        cannot be written to.
     """
     if folder.resolve() == data_set.path.resolve():
         raise SettingsError(f"{folder} holds the data set; name another folder for the rankings")

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -102,18 +101,11 @@ def _checkpoint_facts(settings: ModelSettings) -> dict[str, Any]:
 
 def _source_of(settings: ModelSettings) -> str:
     """Tell where the model comes from: embedded, a folder, or the Hub."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, not listed
+    from fr_reranker_plugin.scoring.checkpoint import is_hub_name, local_folder
 
     if settings.model == EMBEDDED:
         return EMBEDDED
-    if Path(settings.model).expanduser().is_dir():
-        return "folder"
-    try:
-        validate_repo_id(settings.model)
-    except HFValidationError:
-        return "folder"
-    return "hub"
+    return "hub" if local_folder(settings.model) is None and is_hub_name(settings.model) else "folder"
 
 
 def _shown(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
 from fr_reranker_plugin.scoring.cross_encoder import SUPPORTED_FAMILIES
 from fr_reranker_plugin.scoring.faults import watching
 from fr_reranker_plugin.scoring.forward.transfer import on_host
+from fr_reranker_plugin.scoring.load_errors import fitting
 from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_settings
 from fr_reranker_plugin.scoring.scorer import EncodedPair
 from fr_reranker_plugin.scoring.settings import ModelSettings
@@ -65,8 +66,8 @@ class EncoderEngine:
     def load(cls, settings: ModelSettings) -> Self:
         """Load the bi-encoder that `settings` names and compare a few vectors with those of transformers.
 
-        :raises ModelLoadError: If it cannot be found, lacks weights, pools in a way that is not supported, or loses too
-            much in 8 bits.
+        :raises ModelLoadError: If it cannot be found, lacks weights, pools in a way that is not supported, does not fit
+            on the device, or loses too much in 8 bits.
         :raises SettingsError: If the device, dtype, backend or length cannot be used here.
         """
         if settings.backend == "onnx":
@@ -76,7 +77,9 @@ class EncoderEngine:
         files, config = EncoderFiles(folder), load_config(folder)
         pooling, prefixes = files.pooling(), files.prefixes(settings.model)
         tokenizer = TextTokenizer.load(files, config, max_length=settings.max_length)
-        model = _load_model(folder, config, settings)
+        with fitting(folder, settings.device):
+            model = _load_model(folder, config, settings)
+            forward = _choose_forward(model, tokenizer, settings, pooling, prefixes)
         identity = EncoderIdentity(
             model=settings.model,
             revision=folder.name if folder.parent.name == "snapshots" else settings.revision,
@@ -86,7 +89,6 @@ class EncoderEngine:
             dimension=int(config.hidden_size),
             fingerprint=files.fingerprint(),
         )
-        forward = _choose_forward(model, tokenizer, settings, pooling, prefixes)
         logger.info("loaded the bi-encoder %s on %s in %s", settings.model, settings.device, settings.dtype)
         return cls(forward, tokenizer, identity, model.device)
 

@@ -18,22 +18,23 @@ class FolderLock:
     """A lock that the system takes back when the process ends, however it ends.
 
     :param path: The lock file; created if need be, never removed.
+    :param otherwise: What else there is to do for who does not get it, as the end of a sentence.
     :raises IndexLockedError: If another holds it; the message names its process.
     :raises IndexFolderError: If the file system has no locks, as some over a network have none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, otherwise: str = "") -> None:
         self._file = path.open("a+b")
         try:
             _lock(self._file.fileno())
         except OSError as error:
             with self._file:
-                raise self._refusal(path, error) from None
+                raise self._refusal(path, error, otherwise) from None
         self._file.truncate(0)
         self._file.write(str(os.getpid()).encode())
         self._file.flush()
 
-    def _refusal(self, path: Path, error: OSError) -> IndexLockedError | IndexFolderError:
+    def _refusal(self, path: Path, error: OSError, otherwise: str) -> IndexLockedError | IndexFolderError:
         if error.errno not in _HELD:
             return IndexFolderError(
                 f"{path.parent} cannot be kept from other writers: its file system locks no files ({error.strerror}); "
@@ -41,9 +42,7 @@ class FolderLock:
             )
         self._file.seek(0)
         holder = self._file.read().decode(errors="replace").strip() or "unknown"
-        return IndexLockedError(
-            f"{path.parent} is open for writing in process {_with_advice(holder)}, or open it with read_only=True"
-        )
+        return IndexLockedError(f"{path.parent} is open for writing in process {_with_advice(holder)}{otherwise}")
 
     def release(self) -> None:
         """Let others write."""

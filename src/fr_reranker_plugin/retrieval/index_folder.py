@@ -60,7 +60,7 @@ class IndexFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            return FolderLock(self.path / _LOCK_NAME)
+            return FolderLock(self.path / _LOCK_NAME, otherwise=", or open it with read_only=True")
         except OSError as error:
             raise IndexFolderError(f"{self.path} cannot be written to: {error}; open it with read_only=True") from error
 

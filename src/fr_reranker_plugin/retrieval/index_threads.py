@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
+
+from fr_reranker_plugin.scoring.forking import after_fork_in_child
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -31,7 +32,7 @@ class IndexThreads:
 
 
 _threads: Final = IndexThreads()
-os.register_at_fork(after_in_child=_threads.start)
+after_fork_in_child(_threads.start)
 
 
 async def in_index_thread(

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Self
 from fr_reranker_plugin.errors import ModelLoadError
 from fr_reranker_plugin.retrieval.encoder_files import EncoderFiles
 from fr_reranker_plugin.scoring.scorer import EncodedPair
-from fr_reranker_plugin.scoring.tokenization import allowed_length, encodable, position_limit, private_copy
+from fr_reranker_plugin.scoring.texts import encodable
+from fr_reranker_plugin.scoring.tokenization import allowed_length, position_limit, private_copy
+from fr_reranker_plugin.scoring.tokenizer_files import load_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers.normalizers import Normalizer
@@ -38,18 +40,17 @@ class TextTokenizer:
         """Load the tokenizer of a checkpoint.
 
         :param files: Those of the checkpoint.
-        :param config: Its configuration, for the number of positions.
+        :param config: Its configuration, for the number of positions and of tokens.
         :param max_length: The length asked for; `None` takes 512, or less where the model is meant for less.
-        :raises ModelLoadError: If the model has no positions, and so is not an encoder like BERT.
+        :raises ModelLoadError: If the model has no positions, and so is not an encoder like BERT, or has no tokenizer
+            that goes with it.
         :raises SettingsError: If `max_length` is above what the model can read.
         """
-        from transformers import AutoTokenizer
-
         if not hasattr(config, "max_position_embeddings"):
             raise ModelLoadError(
                 f"{files.folder}: expected a text encoder like BERT, found the family {config.model_type!r}"
             )
-        tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True, use_fast=True)
+        tokenizer = load_tokenizer(files.folder, config)
         limit = min(position_limit(config), tokenizer.model_max_length)
         length = allowed_length(max_length, limit=limit)
         if max_length is None:

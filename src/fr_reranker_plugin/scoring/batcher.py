@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, ClassVar, Final, Self
 
 from fr_reranker_plugin.errors import RerankerError, ScorerClosedError
-from fr_reranker_plugin.scoring.calls import Call, slices
+from fr_reranker_plugin.scoring.calls import TOKENISED_AT_A_TIME, Call, slices
 from fr_reranker_plugin.scoring.metrics import Health, Metrics, Snapshot
 from fr_reranker_plugin.scoring.request_queue import RequestQueue
 from fr_reranker_plugin.scoring.scheduling import Limits
@@ -59,13 +59,21 @@ class Batcher:
         _open_batchers.add(self)
 
     def snapshot(self) -> Snapshot:
-        """Counters since the start, and what waits now."""
+        """Counters since the start, and what waits now.
+
+        :raises ScorerClosedError: In a forked child of the process that made it.
+        """
+        self._check_process()
         waiting, oldest = self._queue.waiting()
         budgets = [worker.budget.tokens for worker in self._workers]
         return self._metrics.snapshot(waiting, oldest=oldest, budgets=budgets, rates=self._queue.rates)
 
     def health(self) -> Health:
-        """Whether the engines' threads run, and when they last answered."""
+        """Whether the engines' threads run, and when they last answered.
+
+        :raises ScorerClosedError: In a forked child of the process that made it.
+        """
+        self._check_process()
         _, oldest = self._queue.waiting()
         last = self._metrics.last_batch_at
         return Health(
@@ -76,18 +84,32 @@ class Batcher:
         )
 
     def close(self) -> None:
-        """Answer what is queued, then stop. Later calls are refused; closing twice does nothing."""
+        """Answer what is queued, then stop; later calls are refused.
+
+        Closing twice, or in a forked child, does nothing.
+        """
+        if not self._is_of_this_process():
+            return
         self._queue.close(self._closed)
-        if self._process == os.getpid():
-            for worker in self._workers:
-                if worker.thread is not threading.current_thread():
-                    worker.thread.join()
+        for worker in self._workers:
+            if worker.thread is not threading.current_thread():
+                worker.thread.join()
         self._tokenizer_pool.shutdown(wait=False)
 
     def abandon(self) -> None:
-        """Fail what is not answered yet and stop after the batches that are running."""
+        """Fail what is not answered yet and stop after the batches that are running; in a forked child, do nothing."""
+        if not self._is_of_this_process():
+            return
         self._queue.abandon(lambda: ScorerClosedError("the interpreter is shutting down"))
         self.close()
+
+    def _is_of_this_process(self) -> bool:
+        """Tell whether the threads are here; a forked child must take no lock, which a thread may have held."""
+        return self._process == os.getpid()
+
+    def _check_process(self) -> None:
+        if not self._is_of_this_process():
+            raise ScorerClosedError(FORKED)
 
     def _worker_for(self, engine: BatchEngine) -> Worker:
         settings = self._settings
@@ -106,13 +128,21 @@ class Batcher:
         with self._metrics.phase("tokenize"):
             return self._engines[0].encode(items)
 
+    async def _aencode(self, items: Sequence[Item]) -> list[EncodedPair]:
+        """Tokenise in the tokenizer's thread, which others get in between."""
+        encoded: list[EncodedPair] = []
+        for piece in slices(items, TOKENISED_AT_A_TIME):
+            encoded += await asyncio.get_running_loop().run_in_executor(
+                self._open_tokenizer_pool(), self._encode, piece.items
+            )
+        return encoded
+
     def _open_tokenizer_pool(self) -> ThreadPoolExecutor:
         self._check_open()
         return self._tokenizer_pool
 
     def _check_open(self) -> None:
-        if self._process != os.getpid():
-            raise ScorerClosedError(FORKED)
+        self._check_process()
         self._queue.check_open()
 
     def _closed(self) -> RerankerError:
@@ -145,12 +175,10 @@ class Batcher:
         """Give the answers without blocking the event loop; cancelling drops what is not yet in a batch."""
         call = Call(self._queue, items=len(items), timeout=timeout, priority=priority)
         answers: list[Answers[Any]] = []
-        loop = asyncio.get_running_loop()
         with call:
             async with asyncio.timeout(timeout):
                 for part in slices(items, self._settings.max_slice_pairs):
-                    encoded = await loop.run_in_executor(self._open_tokenizer_pool(), self._encode, part.items)
-                    call.add(part, encoded)
+                    call.add(part, await self._aencode(part.items))
                     if len(call.requests) > 1:
                         answers.append(await asyncio.wrap_future(call.requests[0].future))
                         call.requests.popleft()

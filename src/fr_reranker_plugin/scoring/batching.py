@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 from fr_reranker_plugin.scoring.batcher import Batcher
 from fr_reranker_plugin.scoring.scorer import Engine, Logits, Pair
 from fr_reranker_plugin.scoring.settings import BatchSettings, Priority
+from fr_reranker_plugin.scoring.texts import check_pairs
 from fr_reranker_plugin.scoring.windows import Span
 from fr_reranker_plugin.scoring.work import PairScoring, Work
 
@@ -43,11 +44,13 @@ class BatchingScorer(Batcher):
 
         :param timeout: Seconds until `DeadlineExceededError`; `None` waits as long as it takes.
         :param priority: `"bulk"` lets the requests that someone waits for go first.
+        :raises SettingsError: If a query or a passage is not a string.
         :raises OverloadedError: If the queue is full. Nothing of the request has been scored then.
         :raises ScoringError: If the model fails on a pair of this request.
         :raises DeviceLostError: If the device failed for good.
         :raises ScorerClosedError: If the scorer is closed, or was made in the parent of this forked process.
         """
+        check_pairs(pairs)
         return Logits.joined(self._ask(pairs, timeout=timeout, priority=priority))
 
     async def ascore(
@@ -57,6 +60,7 @@ class BatchingScorer(Batcher):
 
         Cancelling the task drops its pairs that are not yet in a batch. Parameters and errors are those of `score`.
         """
+        check_pairs(pairs)
         return Logits.joined(await self._aask(pairs, timeout=timeout, priority=priority))
 
     def windows(self, pairs: Sequence[Pair], *, overlap: int) -> list[list[Span]]:
@@ -67,5 +71,8 @@ class BatchingScorer(Batcher):
 
     async def awindows(self, pairs: Sequence[Pair], *, overlap: int) -> list[list[Span]]:
         """Give where each passage is cut without blocking the event loop."""
+        if not pairs:  # nor is there any reason to wait for the tokenizer
+            self._check_open()
+            return []
         cut = partial(self.windows, pairs, overlap=overlap)
         return await asyncio.get_running_loop().run_in_executor(self._open_tokenizer_pool(), cut)

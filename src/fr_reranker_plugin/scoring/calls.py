@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from time import monotonic
-from typing import Final, NamedTuple, Self
+from typing import Final, Generic, NamedTuple, Self, TypeVar
 
 from fr_reranker_plugin.errors import DeadlineExceededError
 from fr_reranker_plugin.scoring.request_queue import RequestQueue
@@ -14,11 +15,17 @@ from fr_reranker_plugin.scoring.requests import Request
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Item
 from fr_reranker_plugin.scoring.settings import Priority, check_priority
 
+TOKENISED_AT_A_TIME: Final = 32
+"""Items that are tokenised in one go: bounds the memory, and the wait of whoever else wants the tokenizer."""
 
-class Slice(NamedTuple):
+
+_Asked = TypeVar("_Asked", bound=Item)
+
+
+class Slice(NamedTuple, Generic[_Asked]):
     """A part of what one caller asks, and where it begins."""
 
-    items: Sequence[Item]
+    items: Sequence[_Asked]
     first_position: int
 
 
@@ -42,7 +49,7 @@ class Call:
         self._began_at = monotonic()
         self._deadline = math.inf if timeout is None else self._began_at + timeout
 
-    def add(self, part: Slice, encoded: Sequence[EncodedPair]) -> None:
+    def add(self, part: Slice[Item], encoded: Sequence[EncodedPair]) -> None:
         """Let a slice into the queue.
 
         :raises OverloadedError: If there is no room for the first one; the others belong to a request that is in.
@@ -62,8 +69,8 @@ class Call:
         return monotonic() - self._began_at
 
     def seconds_left(self) -> float | None:
-        """Seconds until the answer is of no use; `None`: it always is."""
-        return None if self._timeout is None else max(0.0, self._deadline - monotonic())
+        """Seconds until the answer is of no use, as many as a thread can wait at most; `None`: it always is."""
+        return None if self._timeout is None else min(max(0.0, self._deadline - monotonic()), threading.TIMEOUT_MAX)
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +85,10 @@ class Call:
             ) from None
 
 
-def slices(items: Sequence[Item], size: int) -> Iterator[Slice]:
-    """Cut a request into the slices that enter the queue, one by one, so that only two are held as tokens."""
+def slices(items: Sequence[_Asked], size: int) -> Iterator[Slice[_Asked]]:
+    """Cut a request into consecutive parts, one by one.
+
+    Of those that enter the queue, two at a time, only two are so held as tokens.
+    """
     for start in range(0, len(items), size):
         yield Slice(items[start : start + size], start)

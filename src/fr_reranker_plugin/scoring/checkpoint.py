@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from fr_reranker_plugin.errors import ModelLoadError
 from fr_reranker_plugin.scoring.settings import EMBEDDED, ModelSettings
+from fr_reranker_plugin.scoring.tokenizer_files import has_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +33,49 @@ def find_checkpoint(settings: ModelSettings, *, embedded: str = "cross_encoder")
     """
     if settings.model == EMBEDDED:
         return embedded_checkpoint(embedded)
-    folder = Path(settings.model).expanduser()
-    if folder.is_dir():
+    folder = local_folder(settings.model)
+    if folder is not None:
         return _checked_folder(folder)
-    if folder.is_absolute() or settings.model.startswith((".", "~")) or settings.model.count("/") > 1:
+    if as_path(settings.model).is_absolute() or settings.model.startswith((".", "~")) or settings.model.count("/") > 1:
         raise ModelLoadError(f"there is no folder {settings.model!r}, and that is not the name of a model on the Hub")
+    if not is_hub_name(settings.model):
+        raise ModelLoadError(f"{settings.model!r} is neither a folder nor the name of a model on the Hub")
     return cached_snapshot(settings) or _download(settings)
+
+
+def as_path(model: str) -> Path:
+    """Give the path that a model's name is, with `~` as the home that it stands for, if there is one."""
+    try:
+        return Path(model).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(model)
+
+
+def local_folder(model: str) -> Path | None:
+    """Give the folder that a model's name is, if there is one."""
+    path = as_path(model)
+    try:
+        return path if path.is_dir() else None
+    except OSError:  # no name that a file can have, or one that may not be looked at
+        return None
+
+
+def with_full_path(settings: ModelSettings) -> ModelSettings:
+    """Give the settings with the full path of the model's folder, if it is one, so that it has one name."""
+    folder = None if settings.model == EMBEDDED else local_folder(settings.model)
+    return settings if folder is None else replace(settings, model=os.path.abspath(folder))
+
+
+def is_hub_name(model: str) -> bool:
+    """Tell whether a model on the Hub can have this name."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, not listed
+
+    try:
+        validate_repo_id(model)
+    except HFValidationError:
+        return False
+    return True
 
 
 def embedded_checkpoint(name: str) -> Path:
@@ -50,14 +90,14 @@ def embedded_checkpoint(name: str) -> Path:
 
 
 def cached_snapshot(settings: ModelSettings) -> Path | None:
-    """Give the folder of a model in the Hub cache, or `None` if its configuration or weights are not there."""
+    """Give the folder of a model in the Hub cache, or `None` if a part of it is not there."""
     for revision in _names_of_revision(settings):
         for weights in _WEIGHTS.values():
             try:
                 folder = _snapshot(settings, revision, weights, local_files_only=True)
             except FileNotFoundError:  # not there, or an interrupted download left a part of it
                 continue
-            if (folder / "config.json").is_file() and any(folder.glob(weights)):
+            if (folder / "config.json").is_file() and any(folder.glob(weights)) and has_tokenizer(folder):
                 return folder
     return None
 
@@ -110,7 +150,6 @@ def _hub_errors_explained(settings: ModelSettings) -> Iterator[None]:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
-        HFValidationError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -128,8 +167,6 @@ def _hub_errors_explained(settings: ModelSettings) -> Iterator[None]:
         ) from error
     except RevisionNotFoundError as error:
         raise ModelLoadError(f"{settings.model} has no revision {settings.pinned_revision!r} on the Hub") from error
-    except HFValidationError as error:
-        raise ModelLoadError(f"{settings.model!r} is neither a folder nor the name of a model on the Hub") from error
     except (HfHubHTTPError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise ModelLoadError(

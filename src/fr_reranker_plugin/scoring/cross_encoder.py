@@ -14,6 +14,7 @@ from fr_reranker_plugin.scoring.checkpoint import find_checkpoint
 from fr_reranker_plugin.scoring.faults import watching
 from fr_reranker_plugin.scoring.forward.batch import Numbering, PackedBatch, rounded_up
 from fr_reranker_plugin.scoring.forward.transfer import on_host
+from fr_reranker_plugin.scoring.load_errors import fitting
 from fr_reranker_plugin.scoring.loading import load_config, load_weights, resolve_settings
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
 from fr_reranker_plugin.scoring.settings import ModelSettings
@@ -68,7 +69,8 @@ class CrossEncoder:
         """Load the checkpoint that `settings` names and run one pair through it.
 
         :raises ModelLoadError: If it cannot be found, is not a one-logit cross-encoder of a supported family, lacks
-            weights, or does not compute here what transformers computes with it. The message says which and what to do.
+            weights, does not fit on the device, or does not compute here what transformers computes with it. The
+            message says which and what to do.
         :raises SettingsError: If the device or dtype cannot be used here.
         """
         settings = resolve_settings(settings)
@@ -79,12 +81,13 @@ class CrossEncoder:
         check_architecture(config, folder)
         tokenizer = PairTokenizer.load(folder, config, max_length=settings.max_length)
         weights = replace(settings, dtype="float32") if settings.device == "cpu" else settings
-        model = load_weights(AutoModelForSequenceClassification, folder, config, weights)
-        expected = _reference_logit(model, tokenizer)
-        engine = cls._of_model(model, tokenizer, settings)
-        _check_logit(engine.launch(engine.encode(_PROBE))()[0], expected, settings)
-        if engine.depth > 1:
-            engine.launch(engine.encode(_PROBE) * _PAIRS_OF_A_LARGE_BATCH)()
+        with fitting(folder, settings.device):
+            model = load_weights(AutoModelForSequenceClassification, folder, config, weights)
+            expected = _reference_logit(model, tokenizer)
+            engine = cls._of_model(model, tokenizer, settings)
+            _check_logit(engine.launch(engine.encode(_PROBE))()[0], expected, settings)
+            if engine.depth > 1:
+                engine.launch(engine.encode(_PROBE) * _PAIRS_OF_A_LARGE_BATCH)()
         logger.info("loaded %s on %s in %s", settings.model, settings.device, settings.dtype)
         return engine
 

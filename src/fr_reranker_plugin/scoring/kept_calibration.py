@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from fr_reranker_plugin.scoring.calibration import MAKE_ONE, Calibration
+from fr_reranker_plugin.scoring.checkpoint import as_path
 
 logger = logging.getLogger(__name__)
 
@@ -61,4 +62,4 @@ def warn_of_other_model(calibration: Calibration, path: object, *, model: str | 
 
 def _place(model: str) -> Path:
     """Give one name to the ways of writing a folder; the name of a model on the Hub stays apart from others."""
-    return Path(model).expanduser().resolve()
+    return as_path(model).resolve()

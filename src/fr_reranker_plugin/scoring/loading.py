@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from fr_reranker_plugin.errors import ModelLoadError, SettingsError
+from fr_reranker_plugin.scoring.checkpoint import with_full_path
+from fr_reranker_plugin.scoring.load_errors import fitting, readable
 from fr_reranker_plugin.scoring.settings import DType, ModelSettings
 
 if TYPE_CHECKING:
@@ -18,14 +20,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_DEVICE_KINDS: Final = ("cpu", "cuda", "mps")
+_DEVICES: Final = "'cpu', 'cuda:0' or 'mps'"
 _ONNX_DTYPES: Final = ("float32", "int8")
 
 
 def resolve_settings(settings: ModelSettings) -> ModelSettings:
-    """Replace `None` and `"auto"` by what this machine has, so that equal choices compare equal.
+    """Replace `None`, `"auto"` and relative folders by what this machine has, so that equal choices compare equal.
 
     :raises SettingsError: If a device is unknown or not here, or the dtype is not for it, or devices differ in kind.
     """
+    settings = with_full_path(settings)
     if settings.backend == "onnx":
         return _resolve_onnx(settings)
     devices = [_resolve_device(device) for device in settings.devices]
@@ -72,7 +77,11 @@ def _resolve_device(name: str | None) -> str:
     try:
         device = torch.device(name or _best_device())
     except RuntimeError as error:
-        raise SettingsError(f"device must be like 'cpu', 'cuda:0' or 'mps', got {name!r}") from error
+        raise SettingsError(f"device must be like {_DEVICES}, got {name!r}") from error
+    if device.type not in _DEVICE_KINDS:
+        raise SettingsError(f"device must be like {_DEVICES}, got {name!r}, which this package does not know")
+    if device.type == "cpu":
+        return "cpu"
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", 0)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -112,16 +121,15 @@ def load_weights(
     :param settings: `device` and `dtype` are used, and must be resolved.
     :param not_needed: Weights whose names start like this may be missing; nothing reads them.
     :param options: More arguments for the model.
-    :raises ModelLoadError: If weights are damaged, or missing and would be random.
+    :raises ModelLoadError: If weights are damaged, or missing and would be random, or do not fit on the device.
     :raises SettingsError: If several devices are named.
     """
     import torch
-    from safetensors import SafetensorError
 
     if len(settings.devices) > 1:
         raise SettingsError(f"one copy of a model is loaded on one device; got {settings.device}")
-    try:
-        with without_chatter():
+    with fitting(folder, settings.device):
+        with readable(folder, config), without_chatter():
             loaded: tuple[PreTrainedModel, dict[str, Any]] = auto_class.from_pretrained(
                 folder,
                 config=config,
@@ -130,17 +138,19 @@ def load_weights(
                 output_loading_info=True,
                 **options,
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelLoadError(f"the weights in {folder} cannot be read: {error}") from error
-    model, report = loaded
-    missing = sorted(name for name in report["missing_keys"] if not_needed is None or not name.startswith(not_needed))
-    if missing:
-        raise ModelLoadError(
-            f"the weights in {folder} lack {', '.join(missing[:5])}; they would be random. Save the whole model again"
-        )
-    model.to(settings.device)  # type: ignore[arg-type]  # transformers wraps torch's own signature
+        model, report = loaded
+        _check_complete(report["missing_keys"], folder, not_needed)
+        model.to(settings.device)  # type: ignore[arg-type]  # transformers wraps torch's own signature
     model.requires_grad_(requires_grad=False).train(mode=False)
     return model
+
+
+def _check_complete(missing: Iterable[str], folder: Path, not_needed: str | None) -> None:
+    lacking = sorted(name for name in missing if not_needed is None or not name.startswith(not_needed))
+    if lacking:
+        raise ModelLoadError(
+            f"the weights in {folder} lack {', '.join(lacking[:5])}; they would be random. Save the whole model again"
+        )
 
 
 @contextmanager

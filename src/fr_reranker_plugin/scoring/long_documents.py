@@ -8,20 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from time import monotonic
-from typing import Final, Literal, Protocol, Self, get_args, runtime_checkable
+from typing import Literal, Protocol, Self, get_args, runtime_checkable
 
 from fr_reranker_plugin.errors import DeadlineExceededError, ScoringError, SettingsError
+from fr_reranker_plugin.scoring.calls import TOKENISED_AT_A_TIME, slices
 from fr_reranker_plugin.scoring.ranking import check_finite
 from fr_reranker_plugin.scoring.scorer import Answers, Logits, Pair, Scorer
 from fr_reranker_plugin.scoring.settings import Priority, check_whole_number
+from fr_reranker_plugin.scoring.texts import check_pairs
 from fr_reranker_plugin.scoring.windows import BestWindow, Span
 
 Aggregate = Literal["max", "mean"]
 LongDocuments = Literal["truncate", "max", "mean"]
 """What becomes of a passage that is too long: its end is not read, or it is read in windows and these aggregated."""
-
-_CUT_AT_A_TIME: Final = 32
-"""Passages that are tokenised in one go: bounds the memory, and the wait of whoever else wants the tokenizer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,13 +182,14 @@ class LongDocumentScorer:
         """Give one raw logit per pair; parameters and errors are those of the scorer within. No pairs load nothing."""
         if not pairs:
             return WindowedLogits()
+        check_pairs(pairs)
         self._scorer.windows([], overlap=0)  # a cold model is loaded now: that time is not the caller's
         with _within(timeout, pairs):
             end = _end_of(timeout)
             spans: list[list[Span]] = []
-            for part in _parts(pairs):
+            for part in slices(pairs, TOKENISED_AT_A_TIME):
                 _time_left(end)
-                spans += self._scorer.windows(part, overlap=self._settings.overlap)
+                spans += self._scorer.windows(part.items, overlap=self._settings.overlap)
             plan = WindowPlan(pairs, spans, self._settings)
             return plan.gathered(self._scorer.score(plan.pairs, timeout=_time_left(end), priority=priority))
 
@@ -199,13 +199,14 @@ class LongDocumentScorer:
         """Give one raw logit per pair without blocking the event loop; see `score`."""
         if not pairs:
             return WindowedLogits()
+        check_pairs(pairs)
         await self._scorer.awindows([], overlap=0)
         with _within(timeout, pairs):
             end = _end_of(timeout)
             spans: list[list[Span]] = []
             async with asyncio.timeout(timeout):
-                for part in _parts(pairs):
-                    spans += await self._scorer.awindows(part, overlap=self._settings.overlap)
+                for part in slices(pairs, TOKENISED_AT_A_TIME):
+                    spans += await self._scorer.awindows(part.items, overlap=self._settings.overlap)
             plan = WindowPlan(pairs, spans, self._settings)
             logits = await self._scorer.ascore(plan.pairs, timeout=_time_left(end), priority=priority)
             return plan.gathered(logits)
@@ -214,10 +215,6 @@ class LongDocumentScorer:
 def reading(scorer: Scorer, windows: WindowSettings | None) -> Scorer:
     """Give the scorer, reading long passages in windows where there are settings for them."""
     return scorer if windows is None else LongDocumentScorer(scorer, windows)
-
-
-def _parts(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
-    return (pairs[start : start + _CUT_AT_A_TIME] for start in range(0, len(pairs), _CUT_AT_A_TIME))
 
 
 def _end_of(timeout: float | None) -> float | None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar, cast
 
 from fr_reranker_plugin.errors import ScorerClosedError
 from fr_reranker_plugin.scoring.batcher import FORKED, Batcher
-from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings
+from fr_reranker_plugin.scoring.checkpoint import local_folder
+from fr_reranker_plugin.scoring.forking import after_fork_in_child
+from fr_reranker_plugin.scoring.settings import EMBEDDED, BatchSettings, ModelSettings
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Registry:
         if self._ancestor_had_models:
             raise ScorerClosedError(FORKED)
         resolved = resolve_settings(model)
-        key: Key = (kind, resolved)
+        key: Key = (kind, _kept_as(resolved))
         batch = batch.for_device(resolved.device)
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
@@ -97,7 +98,17 @@ class Registry:
 
 
 REGISTRY: Final = Registry()
-os.register_at_fork(after_in_child=REGISTRY.after_fork_in_child)
+after_fork_in_child(REGISTRY.after_fork_in_child)
+
+
+def _kept_as(resolved: ModelSettings) -> ModelSettings:
+    """Give one name to all settings that load the same: what only says where to look takes no part once it is loaded.
+
+    The first to come loads by its own settings, and if that fails, the next one by its own.
+    """
+    settings = replace(resolved, local_files_only=False)
+    is_on_disk = settings.model == EMBEDDED or local_folder(settings.model) is not None
+    return replace(settings, revision=None, cache_folder=None) if is_on_disk else settings
 
 
 def release_later(key: Key) -> None:

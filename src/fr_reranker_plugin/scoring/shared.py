@@ -25,7 +25,9 @@ class SharedScorer(SharedModel[BatchingScorer]):
     joins the same live scorer when it is used; it does not carry the token. Using a closed handle opens it again.
     A `timeout` counts from when the model is loaded.
 
-    :param model: Which model. Handles with equal settings, once `None` and `"auto"` are resolved, share it.
+    :param model: Which model. Handles whose settings load the same share it: `None` and `"auto"` count as what they
+        stand for, a folder as its full path, and `local_files_only` not at all. Only `max_length=None` counts as
+        different from the number that it comes to, which stands in the model.
     :param batch: Bounds of batch and queue. The first handle of a model decides; a later difference is logged.
     """
 

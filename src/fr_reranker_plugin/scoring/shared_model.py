@@ -6,6 +6,8 @@ import asyncio
 import threading
 import weakref
 from abc import ABC, abstractmethod
+from concurrent.futures import Future
+from functools import partial
 from typing import Generic
 
 from fr_reranker_plugin.scoring.metrics import Health, Snapshot
@@ -16,7 +18,9 @@ from fr_reranker_plugin.scoring.settings import BatchSettings, ModelSettings
 class SharedModel(ABC, Generic[Live]):
     """Holds the live batcher of a model from the first use to `close`; using a closed handle opens it again.
 
-    :param model: Which model. Handles with equal settings, once `None` and `"auto"` are resolved, share it.
+    :param model: Which model. Handles whose settings load the same share it: `None` and `"auto"` count as what they
+        stand for, a folder as its full path, and `local_files_only` not at all. Only `max_length=None` counts as
+        different from the number that it comes to, which stands in the model.
     :param batch: Bounds of batch and queue. The first handle of a model decides; a later difference is logged.
     """
 
@@ -26,6 +30,8 @@ class SharedModel(ABC, Generic[Live]):
         self.model = model
         self.batch = batch or BatchSettings()
         self._lock = threading.Lock()
+        self._starting = threading.Lock()
+        self._loading: Future[Live] | None = None
         self._held: Live | None = None
         self._forgotten: weakref.finalize[[Key], SharedModel[Live]] | None = None
 
@@ -81,4 +87,23 @@ class SharedModel(ABC, Generic[Live]):
 
     async def _alive(self) -> Live:
         held = self._held
-        return held if held is not None else await asyncio.to_thread(self._live)
+        return held if held is not None else await asyncio.wrap_future(self._under_way())
+
+    def _under_way(self) -> Future[Live]:
+        """Load in a thread of its own, once for all who wait: the event loop has few, which others want."""
+        with self._starting:
+            if self._loading is None:
+                loading: Future[Live] = Future()
+                loading.set_running_or_notify_cancel()  # so that who leaves does not cancel it for the others
+                threading.Thread(target=self._load_for, args=(loading,), name="fr-reranker-loading").start()
+                self._loading = loading
+            return self._loading
+
+    def _load_for(self, loading: Future[Live]) -> None:
+        try:
+            answer = partial(loading.set_result, self._live())
+        except BaseException as error:  # noqa: BLE001 -- whatever happened belongs to those who wait
+            answer = partial(loading.set_exception, error)
+        with self._starting:
+            self._loading = None  # before they are answered, so that who tries again does
+        answer()

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self, cast
 
 from fr_reranker_plugin.errors import ModelLoadError, SettingsError
 from fr_reranker_plugin.scoring.scorer import EncodedPair, Pair
+from fr_reranker_plugin.scoring.texts import check_pairs, encodable
 from fr_reranker_plugin.scoring.token_cache import TokenCache, TokenIds
+from fr_reranker_plugin.scoring.tokenizer_files import load_tokenizer
 from fr_reranker_plugin.scoring.windows import Span
 
 if TYPE_CHECKING:
@@ -74,13 +76,12 @@ class PairTokenizer:
         """Load the tokenizer of a checkpoint.
 
         :param folder: The checkpoint.
-        :param config: Its configuration, for the number of positions.
+        :param config: Its configuration, for the number of positions and of tokens.
         :param max_length: The length asked for; `None` takes 512, or the model's own limit where that is smaller.
+        :raises ModelLoadError: If there is none that goes with the model.
         :raises SettingsError: If `max_length` is above what the model can read.
         """
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+        tokenizer = load_tokenizer(folder, config)
         limit = min(position_limit(config), tokenizer.model_max_length)
         return cls(tokenizer, max_length=allowed_length(max_length, limit=limit))
 
@@ -91,9 +92,8 @@ class PairTokenizer:
 
         :raises SettingsError: If a query or a passage is not a string.
         """
-        texts = [
-            (_checked("query", query, i), _checked("passage", passage, i)) for i, (query, passage) in enumerate(pairs)
-        ]
+        check_pairs(pairs)
+        texts = [(encodable(query), encodable(passage)) for query, passage in pairs]
         ids = self.cache.look_up((text for pair in texts for text in pair), self._tokenise)
         return [self._join(ids[query], ids[passage]) for query, passage in texts]
 
@@ -107,7 +107,7 @@ class PairTokenizer:
 
     def spans(self, texts: Sequence[str]) -> list[list[Span]]:
         """Give the characters that each token of each text stands for; they may be fewer than the token was made of."""
-        readable = [_checked("text", text, i) for i, text in enumerate(texts)]
+        readable = [encodable(text) for text in texts]
         return [encoding.offsets for encoding in self._tokenizer.encode_batch(readable, add_special_tokens=False)]
 
     def _join(self, query: TokenIds, passage: TokenIds) -> EncodedPair:
@@ -202,18 +202,3 @@ def position_limit(config: PretrainedConfig) -> int:
     if config.model_type in _POSITIONS_START_AFTER_PADDING:
         return positions - (config.pad_token_id or 0) - 1
     return positions
-
-
-def encodable(text: str) -> str:
-    """Give the text with lone surrogates (half characters, from broken files) as question marks: UTF-8 has none."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode(errors="replace").decode()
-    return text
-
-
-def _checked(name: str, text: object, position: int) -> str:
-    if not isinstance(text, str):
-        raise SettingsError(f"the {name} of pair {position} must be a string, got {type(text).__name__}")
-    return encodable(text)

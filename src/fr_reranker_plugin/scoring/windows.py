@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from fr_reranker_plugin.scoring.scorer import Pair
+from fr_reranker_plugin.scoring.texts import check_pairs
 
 Span = tuple[int, int]
 """Start and end of a part of a text, in characters as Python counts them; the end is excluded."""
@@ -44,7 +45,9 @@ def cut_passages(tokenizer: TokenSpans, pairs: Sequence[Pair], *, overlap: int) 
     :param pairs: Queries and passages.
     :param overlap: Tokens that neighbouring windows share at least; half a window at most, whatever is asked for.
     :returns: For each pair the windows of its passage in order, at least one.
+    :raises SettingsError: If a query or a passage is not a string.
     """
+    check_pairs(pairs)
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
     tokens = dict(zip(texts, tokenizer.spans(texts), strict=True))
     cut: dict[tuple[str, int], list[Span]] = {}

@@ -86,7 +86,7 @@ async def info(request: Request) -> TeiInfo:
     door.readiness.check()
     model = resolve_settings(door.scorer.model)
     return TeiInfo(
-        model_id=model.model,
+        model_id=door.scorer.model.model,
         model_sha=model.revision,
         model_dtype=model.dtype,
         model_type={"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from fr_reranker_plugin.collections.lines import read_jsonl
-from fr_reranker_plugin.scoring.tokenization import encodable
+from fr_reranker_plugin.scoring.texts import encodable
 from fr_reranker_plugin.training.examples import TrainingExample
 
 PROMPT: Final = """Voici un passage d'un document :

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fr_reranker_plugin.errors import ModelLoadError, SettingsError
 from fr_reranker_plugin.scoring.cross_encoder import SUPPORTED_FAMILIES, check_architecture
+from fr_reranker_plugin.scoring.load_errors import readable
 from fr_reranker_plugin.scoring.loading import load_config, without_chatter
+from fr_reranker_plugin.scoring.tokenizer_files import check_has_tokenizer
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -50,19 +52,18 @@ def open_start(folder: Path, *, seed: int, max_length: int) -> StartModel:
     from sentence_transformers import CrossEncoder
     from transformers import set_seed
 
-    _check(load_config(folder), folder)
+    config = load_config(folder)
+    _check(config, folder)
+    check_has_tokenizer(folder)
     set_seed(seed)
-    try:
-        with without_chatter(), _no_conversion_note():
-            model = CrossEncoder(
-                str(folder),
-                num_labels=1,
-                device="cpu",
-                local_files_only=True,
-                model_kwargs={"dtype": torch.float32},
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelLoadError(f"the model in {folder} cannot be read: {error}") from error
+    with readable(folder, config), without_chatter(), _no_conversion_note():
+        model = CrossEncoder(
+            str(folder),
+            num_labels=1,
+            device="cpu",
+            local_files_only=True,
+            model_kwargs={"dtype": torch.float32},
+        )
     longest = min(model.max_seq_length or LONGEST, LONGEST)
     if max_length > longest:
         raise SettingsError(f"max_length must be <= {longest}, the most that {folder.name} can read; got {max_length}")

@@ -6,9 +6,10 @@ Threads and any number of event loops can wait for what runs in it, so that all 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from typing import Final
+
+from fr_reranker_plugin.scoring.forking import after_fork_in_child
 
 
 class BackgroundLoop:
@@ -44,4 +45,4 @@ class BackgroundLoop:
 
 
 LOOP: Final = BackgroundLoop()
-os.register_at_fork(after_in_child=LOOP.after_fork_in_child)
+after_fork_in_child(LOOP.after_fork_in_child)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fr_reranker_plugin.errors import ScoringError
 from fr_reranker_plugin.scoring.remote.dialects import Dialect
 from fr_reranker_plugin.scoring.scorer import Logits, Pair
+from fr_reranker_plugin.scoring.texts import encodable
 
 _MOST_BYTES: Final = 1_500_000
 """Text in one request; text-embeddings-inference takes bodies of 2 MB, `fr-reranker serve` of 4 MiB."""
@@ -42,14 +42,8 @@ def parts(pairs: Sequence[Pair], dialect: Dialect, most_texts: int) -> Iterator[
 
 
 def encoded(body: dict[str, Any]) -> bytes:
-    """Give a body as JSON.
-
-    :raises ScoringError: If a text is not Unicode, such as one with half of a surrogate pair.
-    """
-    try:
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError as error:
-        raise ScoringError(f"a text cannot be sent, as it is not valid Unicode: {error.reason}") from error
+    """Give a body as JSON; half characters become question marks, as where a text is scored in this process."""
+    return encodable(json.dumps(body, ensure_ascii=False, separators=(",", ":"))).encode()
 
 
 def gathered(count: int, answers: Sequence[tuple[Part, Logits]]) -> Logits:
