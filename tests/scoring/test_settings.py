@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from fr_reranker_plugin import BatchSettings, ModelSettings, SettingsError
 from fr_reranker_plugin.scoring.loading import resolve_settings
@@ -63,9 +64,10 @@ def test_a_list_of_devices_that_is_not_one_of_names_is_refused(device):
         ModelSettings(device=device)
 
 
-def test_devices_of_different_kinds_are_refused_as_scores_would_differ():
+def test_devices_of_different_kinds_are_refused_as_scores_would_differ(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(SettingsError, match="of one kind"):
-        resolve_settings(ModelSettings(device=["cpu", "meta"]))
+        resolve_settings(ModelSettings(device=["cpu", "cuda:0"]))
 
 
 def test_the_token_budget_of_a_list_of_devices_is_that_of_its_first():

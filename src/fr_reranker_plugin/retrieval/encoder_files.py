@@ -78,7 +78,7 @@ class EncoderFiles:
 
         An instruction-tuned E5 wants a task description that only its user knows, and gets no prefix.
 
-        :param model: Name of the model, as the user gave it.
+        :param model: Name of the model on the Hub, or the full path of its folder.
         """
         prompts = self._read("config_sentence_transformers.json").get("prompts") or {}
         own = Prefixes(_first(prompts, _QUERY_PROMPTS), _first(prompts, _PASSAGE_PROMPTS))
