@@ -67,6 +67,7 @@ def test_what_is_searched_is_told_to_those_who_may_search(server, tiny_model):
         "documents": 2,
         "encoder": "embedded",
         "model": tiny_model,
+        "first_stage_weight": 0.0,
         "long_documents": "truncate",
         "questions": [],
     }

@@ -122,7 +122,7 @@ def test_killed_while_it_saves_it_goes_on_and_ends_with_the_same_weights(report,
     assert not (folder / "killed" / "config.json").exists()
     told = []
     again = train(plan(model, folder, "killed"), tell=told.append)
-    assert told[0] == f"going on after step 4 of {STEPS}"
+    assert f"going on after step 4 of {STEPS}" in told
     for name in ("kept_step", "last_step", "dev", "rows"):
         assert again[name] == report[name]
     assert losses(again["history"]) == losses(report["history"])
@@ -172,7 +172,7 @@ def test_a_run_that_ended_early_and_was_killed_before_its_result_only_writes_it(
     assert last < STEPS
     told = []
     report = train(ends, tell=told.append)
-    assert told == [f"going on after step {last} of {STEPS}"]
+    assert told[-1] == f"going on after step {last} of {STEPS}"
     assert (report["last_step"], report["kept_step"]) == (last, last - 8)
 
 

@@ -101,8 +101,7 @@ class RankerParameters:
         :param local_files_only: Never ask the Hub; use the local cache.
         :param max_length: Longest pair in tokens; longer ones are cut. `None`: 512, or the model's own limit.
         :param dtype: Arithmetic of the model. `"auto"`: float16 on CUDA, float32 elsewhere.
-        :param max_batch_tokens: Longest pair times pairs in one forward pass; bounds the memory. `None`: 1,024 on a
-            CPU, 4,096 on MPS, 16,384 on CUDA.
+        :param max_batch_tokens: Longest pair times pairs in one forward pass; bounds the memory. `None`: by device.
         :param deduplicate: Keep one document of each id, at its first position; the one with the best incoming score.
         :param raise_on_failure: If `False`, a failure of the scoring is logged, and the documents come back unranked,
             `top_k` not applied. Wrong arguments and settings raise either way, and so does `warm_up`.
