@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast
 
+from fr_reranker_plugin.collections.lines import whole_gzip
 from fr_reranker_plugin.collections.opening import files_fingerprint
 from fr_reranker_plugin.collections.written_passages import InputPassage, Refuse, id_of, passage_of
 from fr_reranker_plugin.errors import CollectionError, MissingDependencyError
@@ -113,12 +113,10 @@ def _json_values(file: Path) -> Iterator[tuple[int, Callable[[], Any]]]:
     """
     opened = gzip.open if file.suffix == ".gz" else open
     try:
-        with opened(file, "rb") as lines:
+        with whole_gzip(file), opened(file, "rb") as lines:
             for number, line in enumerate(cast("Iterable[bytes]", lines), start=1):
                 if line.strip():
                     yield number, partial(_json_value, line)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise CollectionError(f"{file}: expected a whole gzip file ({error})") from None
     except OSError as error:
         raise CollectionError(f"{file} cannot be read: {error.strerror}") from error
 

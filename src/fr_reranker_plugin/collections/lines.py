@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
@@ -26,6 +27,18 @@ def check_file(path: Path) -> None:
         raise CollectionError(f"{path} is a folder or a pipe; expected a file, because it is read more than once")
 
 
+@contextmanager
+def whole_gzip(path: Path) -> Iterator[None]:
+    """Explain a packed file that cannot be unpacked.
+
+    :raises CollectionError: If it is damaged, cut off, or not packed at all.
+    """
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise CollectionError(f"{path}: expected a whole gzip file ({error})") from None
+
+
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number, from 1, and the text of each line that is not empty; a `.gz` file is unpacked on the way.
 
@@ -34,7 +47,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     :raises CollectionError: If the file is missing, is not UTF-8, or is not the gzip file that its name says.
     """
     try:
-        with _opened(path) as lines:
+        with whole_gzip(path), _opened(path) as lines:
             for number, line in enumerate(lines, start=1):
                 if stripped := line.rstrip("\r\n"):
                     yield number, stripped
@@ -44,8 +57,6 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise CollectionError(f"{path} is a folder; expected a file") from None
     except UnicodeDecodeError as error:
         raise CollectionError(f"{path}: expected UTF-8, found {error.reason} at byte {error.start}") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise CollectionError(f"{path}: expected a whole gzip file ({error})") from None
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import tempfile
-import zlib
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import IO, BinaryIO, Final, Self, cast
 
 import numpy as np
 
+from fr_reranker_plugin.collections.lines import whole_gzip
 from fr_reranker_plugin.errors import CollectionError
 from fr_reranker_plugin.evaluation.progress import ShowProgress
 from fr_reranker_plugin.training.pickled_scores import SCORE, ScoresPickle
@@ -84,9 +84,7 @@ class TeacherScores:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """Open a file, unpacked if it is packed, with our errors for what may be wrong with it."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        with whole_gzip(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             yield cast("BinaryIO", stream)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise CollectionError(f"{path}: expected a whole gzip file ({error})") from None
     except FileNotFoundError:
         raise CollectionError(f"there is no file {path}") from None
