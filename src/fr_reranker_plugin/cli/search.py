@@ -54,10 +54,9 @@ def search(  # noqa: PLR0913 -- each parameter is an option of the command
     """
     from fr_reranker_plugin.cli.scoring import silence_libraries
     from fr_reranker_plugin.retrieval.document_index import DocumentIndex
-    from fr_reranker_plugin.scoring.settings import check_first_stage_weight, usual_first_stage_weight
+    from fr_reranker_plugin.scoring.settings import chosen_first_stage_weight
 
-    weight = usual_first_stage_weight(options.model) if first_stage_weight is None else first_stage_weight
-    check_first_stage_weight(weight)
+    weight = chosen_first_stage_weight(first_stage_weight, options.model)
     if not query.strip():
         raise SettingsError("the query must have text, got an empty one; put the question into quotes")
     wanted = _filter(filters)

@@ -149,14 +149,19 @@ def check_first_stage_weight(value: float) -> float:
     return float(value)
 
 
-def usual_first_stage_weight(model: str) -> float:
-    """Give how much the order of the first stage counts where nobody says: half with the embedded model, else nothing.
+def chosen_first_stage_weight(given: float | None, model: str) -> float:
+    """Give how much the order of the first stage counts: what was given, else half with the embedded model only.
 
-    Together they rank better than either alone (benchmarks/results/first-stages.md); a strong model needs no help.
+    On average that ranks better after our own first stages (benchmarks/results/first-stages.md); a strong model needs
+    no help.
 
+    :param given: `None` where nobody says.
     :param model: The name of the cross-encoder.
+    :raises SettingsError: If what was given is not allowed.
     """
-    return 0.5 if model == EMBEDDED else 0.0
+    if given is None:
+        return 0.5 if model == EMBEDDED else 0.0
+    return check_first_stage_weight(given)
 
 
 def check_calibrated_scale(calibration: object, *, scale_score: bool) -> None:

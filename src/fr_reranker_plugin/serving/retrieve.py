@@ -13,7 +13,7 @@ from pydantic.config import JsonDict
 from fr_reranker_plugin.retrieval.document_index import SearchMethod
 from fr_reranker_plugin.retrieval.documents import Hit
 from fr_reranker_plugin.scoring.ranking import BestPassage, Ranked
-from fr_reranker_plugin.scoring.settings import usual_first_stage_weight
+from fr_reranker_plugin.scoring.settings import chosen_first_stage_weight
 from fr_reranker_plugin.serving.bodies import OwnBody, described, read_as
 from fr_reranker_plugin.serving.door import Call, OpenCall
 from fr_reranker_plugin.serving.fields import QUESTION, WHOLE, FirstStageWeight, Query, RawScores
@@ -99,13 +99,12 @@ async def retrieve(
     if not body.rerank:
         found = [_found(rank, rank, hit, hit.score) for rank, hit in enumerate(hits, start=1)]
         return RetrieveResponse(model=call.model, results=found, seconds=Seconds(first_stage=hits_at - started))
-    weight = usual_first_stage_weight(call.model) if body.first_stage_weight is None else body.first_stage_weight
     ranking = await call.rank(
         body.query,
         [hit.document.text for hit in hits],
         top_k=body.top_k,
         raw_scores=body.raw_scores,
-        first_stage_weight=weight,
+        first_stage_weight=chosen_first_stage_weight(body.first_stage_weight, call.model),
     )
     found = [_reranked(rank, one, hits[one.index]) for rank, one in enumerate(ranking.ranked, start=1)]
     seconds = Seconds(first_stage=hits_at - started, reranking=perf_counter() - hits_at)
@@ -120,10 +119,10 @@ def _candidates(call: Call, body: RetrieveRequest) -> int:
 
 async def _find(call: Call, body: RetrieveRequest, count: int) -> list[Hit]:
     first_stage = call.door.first_stage
-    if body.rerank:
-        call.check_count(count, "ask for fewer candidates")
     if first_stage is None:
         raise RefusedError("not_found", "this server has no index; start it with --index FOLDER or --sample")
+    if body.rerank:
+        call.check_count(count, "ask for fewer candidates")
     try:
         async with asyncio.timeout(call.seconds_left()):
             return await first_stage.search(body.query, count, method=body.method, filters=body.filters)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from fr_reranker_plugin.scoring.long_documents import LongDocuments
-from fr_reranker_plugin.scoring.settings import usual_first_stage_weight
+from fr_reranker_plugin.scoring.settings import chosen_first_stage_weight
 from fr_reranker_plugin.serving.door import door_of
 from fr_reranker_plugin.serving.problems import RefusedError, responses
 
@@ -51,7 +51,7 @@ async def index(request: Request) -> IndexFacts:
         documents=searched.documents,
         encoder=searched.encoder,
         model=door.scorer.model.model,
-        first_stage_weight=usual_first_stage_weight(door.scorer.model.model),
+        first_stage_weight=chosen_first_stage_weight(None, door.scorer.model.model),
         long_documents=door.settings.long_documents,
         questions=list(door.first_stage.questions),
     )
