@@ -1,4 +1,4 @@
-"""The weighted mean of two cross-encoders, the second of which learned on from the first: often better than both."""
+"""The weighted mean of two cross-encoders, the second of which learned on from the first: often better on average."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ python cross_encoder.py "$out/first" --bi-encoder "$out/bi_encoder" --data "$dat
 zcat everyday.jsonl.gz | sed -n '1,1320p' | gzip > "$out/everyday.jsonl.gz"
 python cross_encoder.py "$out/second" --start "$out/first" --bi-encoder "$out/bi_encoder" --data "$data" \
     --everyday "$out/everyday.jsonl.gz" --share 0.65 --steps 694 --rate 1e-4 --decay 1 --seed 11 --bits 10
-# The mean of both, three quarters of it the second, ranks better than either.
+# The mean of both, three quarters of it the second, ranks better on average.
 python average.py "$out/cross_encoder" "$out/first" "$out/second" --share 0.75
 
 python measure.py bi_encoder "$out/bi_encoder" --original "$out/original" --data "$data" \
